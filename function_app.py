@@ -1,0 +1,132 @@
+"""The triggers of the app: each parses its input, calls one part, and answers. ``shared`` holds the parts."""
+
+import logging
+import os
+from pathlib import Path
+from typing import List  # noqa: UP035  the Functions runtime does not know list[str] inside Out
+
+import azure.functions as func
+import msgspec
+
+from shared import VERSION, messages
+from shared.errors import BadRequestError, ExportError
+from shared.model import Kind, Message
+from shared.problems import problem
+from shared.query import read_question
+from shared.settings import Settings
+from shared.wiring import App, read_settings
+
+_log = logging.getLogger("exports")
+
+QUEUE = "export-windows"
+STORAGE = "AzureWebJobsStorage"
+
+Orders = func.Out[List[str]]  # noqa: UP006  as above
+
+
+def create_app(settings: Settings) -> func.FunctionApp:
+    """Return the function app for these settings."""
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+    parts = App(settings)
+    app.register_functions(_timers(parts))
+    app.register_functions(_windows(parts))
+    app.register_functions(_http(parts))
+    return app
+
+
+def _timers(parts: App) -> func.Blueprint:
+    """Return the timer functions, which look for windows that are due."""
+    timers = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+    schedules = parts.settings.schedules
+
+    def plan(kind: Kind, windows: Orders) -> None:
+        for mistake in parts.settings.problems:
+            _log.error("export disabled by a mistake: %s", mistake)
+        _queue(parts.planner.plan(kind), windows)
+
+    @timers.function_name("export_log_analytics")
+    @timers.timer_trigger(arg_name="timer", schedule=schedules["log_analytics"])
+    @timers.queue_output(arg_name="windows", queue_name=QUEUE, connection=STORAGE)
+    def export_log_analytics(timer: func.TimerRequest, windows: Orders) -> None:  # noqa: ARG001
+        plan("log_analytics", windows)
+
+    @timers.function_name("export_entra")
+    @timers.timer_trigger(arg_name="timer", schedule=schedules["entra"])
+    @timers.queue_output(arg_name="windows", queue_name=QUEUE, connection=STORAGE)
+    def export_entra(timer: func.TimerRequest, windows: Orders) -> None:  # noqa: ARG001
+        plan("entra", windows)
+
+    return timers
+
+
+def _windows(parts: App) -> func.Blueprint:
+    """Return the queue functions, which export one window a message."""
+    windows_ = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+
+    @windows_.function_name("export_window")
+    @windows_.queue_trigger(arg_name="order", queue_name=QUEUE, connection=STORAGE)
+    @windows_.queue_output(arg_name="windows", queue_name=QUEUE, connection=STORAGE)
+    def export_window(order: func.QueueMessage, windows: Orders) -> None:
+        message = messages.decode(order.get_body())
+        parts.exporter.run(message, attempt=order.dequeue_count or 1)
+        _queue(parts.planner.top_up(message), windows)
+
+    @windows_.function_name("export_window_poison")
+    @windows_.queue_trigger(arg_name="order", queue_name=f"{QUEUE}-poison", connection=STORAGE)
+    @windows_.queue_output(arg_name="windows", queue_name=QUEUE, connection=STORAGE)
+    def export_window_poison(order: func.QueueMessage, windows: Orders) -> None:
+        try:
+            message = messages.decode(order.get_body())
+        except BadRequestError as error:
+            _log.error("a queue message that nobody understands was removed: %s", error)
+            return
+        parts.exporter.give_up(message)
+        _queue(parts.planner.top_up(message), windows)
+
+    return windows_
+
+
+def _http(parts: App) -> func.Blueprint:
+    """Return the HTTP functions."""
+    http = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+
+    @http.function_name("query")
+    @http.route(route="query", methods=[func.HttpMethod.POST])
+    def query(req: func.HttpRequest) -> func.HttpResponse:
+        try:
+            question = read_question(req.get_body(), parts.workspaces)
+            result = parts.query.run(question)
+        except ExportError as error:
+            document, headers = problem(error)
+            _log.warning("query refused status=%s: %s", document["status"], error)
+            return _answer(document, document["status"], "application/problem+json", headers)
+        return _answer(result)
+
+    @http.function_name("health")
+    @http.route(route="health", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
+    def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+        settings = parts.settings
+        status = "degraded" if settings.problems else "ok"
+        return _answer({"status": status, "version": VERSION, "exports": len(settings.exports)})
+
+    return http
+
+
+def _queue(orders: list[Message], windows: Orders) -> None:
+    """Hand messages to the host, which sends them when the function has succeeded."""
+    if orders:
+        windows.set([messages.encode(order) for order in orders])
+
+
+def _answer(
+    body: object,
+    status: int = 200,
+    media_type: str = "application/json",
+    headers: dict[str, str] | None = None,
+) -> func.HttpResponse:
+    return func.HttpResponse(
+        msgspec.json.encode(body), status_code=status, mimetype=media_type, headers=headers or {}
+    )
+
+
+app = create_app(read_settings(os.environ, Path(__file__).parent))

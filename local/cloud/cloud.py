@@ -1,0 +1,257 @@
+"""The whole stand-in: one TLS port for every service, and what a test can do to it while it runs."""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trustme
+
+from local.cloud import control
+from local.cloud.audits import made_up_audits
+from local.cloud.dataset import made_up_rows
+from local.cloud.entra_id import EntraId
+from local.cloud.faults import Fault, Faults, general_answer
+from local.cloud.graph import Graph
+from local.cloud.identity import Identity
+from local.cloud.log_analytics import LogAnalytics
+from local.cloud.options import Limits, Options
+from local.cloud.server import Answer, Request, Seen, Server, json_answer
+from local.cloud.store import Store
+from local.cloud.tables import TABLES
+from local.cloud.ticks import format_instant, from_unix, parse_instant
+from local.cloud.tokens import Tokens
+
+NOW = "now"
+"""For `ingested`: the moment of the call."""
+
+
+class Cloud:
+    """A stand-in for Entra ID, Log Analytics and Microsoft Graph. A context manager: it serves inside the block.
+
+    `folder` gets `ca.pem` and the files that prove the app's identity; it is made if need be. `clock` gives Unix
+    seconds and decides tokens, `now()`, ages and the retention floor.
+    """
+
+    def __init__(
+        self, options: Options | None = None, folder: Path | str = ".", clock: Callable[[], float] = time.time
+    ) -> None:
+        self.options = options or Options()
+        self.limits: Limits = self.options.limits
+        self._clock = clock
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.ca_file = self._folder.resolve() / "ca.pem"
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.ca_file)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1", "localhost").configure_cert(self._tls)
+        self.identity = Identity.make(self.options.seed, self._folder.resolve(), authority)
+        self.tenant_id = self.identity.tenant_id
+        self.client_id = self.identity.client_id
+        self.client_secret = self.identity.client_secret
+        self.workspace_id = self.identity.workspace_id
+        self.foreign_workspace_id = self.identity.foreign_workspace_id
+        self._tokens = Tokens(self.tenant_id, self.options.token_seconds, clock)
+        self._store = Store(self.workspace_id)
+        self._entra_id = EntraId(self.identity, self._tokens, clock)
+        self._log_analytics = LogAnalytics(self.identity, self._tokens, self._store, clock)
+        self._graph = Graph(self._tokens, clock)
+        self._faults = Faults()
+        self._seen: list[Seen] = []
+        self._lock = threading.Lock()
+        self._fill()
+
+    def _fill(self) -> None:
+        end = parse_instant(self.options.end) if self.options.end else from_unix(self._clock())
+        for table, rows in made_up_rows(self.options, self.identity, end):
+            self._store.add(table, rows, None, end)
+        self._graph.add(made_up_audits(self.options, self.identity, end))
+
+    def __enter__(self) -> Self:
+        self._server = Server(self._serve, self.options.port, self._tls)
+        self._managed_identity = Server(self._serve_managed_identity, 0, None)
+        self.url = self._server.url
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self._managed_identity.close()
+        self._store.close()
+
+    # What the app needs to know.
+
+    def environment(self) -> dict[str, str]:
+        """The app settings that point the app at this stand-in, with a client secret."""
+        return {
+            "LOG_ANALYTICS_ENDPOINT": self.url,
+            "GRAPH_ENDPOINT": self.url,
+            "ARM_ENDPOINT": self.url,
+            "AZURE_AUTHORITY_HOST": self.url,
+            "LOG_ANALYTICS_WORKSPACE_ID": self.workspace_id,
+            "AZURE_TENANT_ID": self.tenant_id,
+            "AZURE_CLIENT_ID": self.client_id,
+            "AZURE_CLIENT_SECRET": self.client_secret,
+            "EXPORT_CREDENTIAL": "client_secret",
+            "REQUESTS_CA_BUNDLE": str(self.ca_file),
+        }
+
+    def managed_identity_environment(self) -> dict[str, str]:
+        """The same for an app with a managed identity, as Functions sets it up ("2019-08-01")."""
+        return self._without_secret("managed_identity") | {
+            "IDENTITY_ENDPOINT": f"{self._managed_identity.url}/msi/token",
+            "IDENTITY_HEADER": self.identity.identity_header,
+        }
+
+    def certificate_environment(self) -> dict[str, str]:
+        """The same for an app that proves itself with a certificate."""
+        path = str(self.identity.certificate_file)
+        return self._without_secret("certificate") | {"AZURE_CLIENT_CERTIFICATE_PATH": path}
+
+    def workload_identity_environment(self) -> dict[str, str]:
+        """The same for an app with workload identity federation."""
+        path = str(self.identity.federated_token_file)
+        return self._without_secret("workload_identity") | {"AZURE_FEDERATED_TOKEN_FILE": path}
+
+    def _without_secret(self, credential: str) -> dict[str, str]:
+        settings = self.environment() | {"EXPORT_CREDENTIAL": credential}
+        del settings["AZURE_CLIENT_SECRET"]
+        return settings
+
+    # What the services hold.
+
+    def tables(self) -> list[str]:
+        """The names of the workspace's tables."""
+        return list(TABLES)
+
+    def add_rows(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: str | None = NOW) -> int:
+        """Append rows, visible at once, and return how many.
+
+        `ingested` is the ingestion time of all of them: an ISO instant, "now", or None for a null; a row's own item
+        `INGESTION_TIME` goes before it. See `local.cloud.store.Store.add` for values, defaults and errors.
+        """
+        now = from_unix(self._clock())
+        ticks = None if ingested is None else now if ingested == NOW else parse_instant(ingested)
+        return self._store.add(table, rows, ticks, now)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Every row of a table in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`."""
+        return self._store.rows(table)
+
+    def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Add directory audits, visible at once, and return how many. What a record lacks is filled in."""
+        stamp = format_instant(from_unix(self._clock()))
+        return self._graph.add([_completed(record, stamp) for record in records])
+
+    def audits(self) -> list[dict[str, Any]]:
+        """Every directory audit, newest first, as the wire has it (also those below the retention floor)."""
+        return self._graph.records()
+
+    # What a test can do to the services.
+
+    def fail(
+        self,
+        api: str,
+        kind: str,
+        *,
+        path: str = "",
+        nth: int = 1,
+        count: int | None = 1,
+        retry_after: int | str | None = None,
+        seconds: float = 0.0,
+        location: str = "",
+    ) -> None:
+        """Make calls go wrong; see `local.cloud.faults.Faults.add` for the words."""
+        self._faults.add(Fault(api, kind, path, nth, count, retry_after, seconds, location))
+
+    def clear_faults(self) -> None:
+        """Withdraw every fault."""
+        self._faults.clear()
+
+    def set_limits(self, **changes: Any) -> None:
+        """Change limits from here on; the names are those of `Limits`."""
+        self.limits = replace(self.limits, **changes)
+
+    def expire_tokens(self) -> None:
+        """Make every token issued so far an expired one."""
+        self._tokens.expire_all()
+
+    @property
+    def requests(self) -> list[Seen]:
+        """The requests served so far, in the order of their answers."""
+        with self._lock:
+            return list(self._seen)
+
+    def clear_requests(self) -> None:
+        """Forget the requests served so far."""
+        with self._lock:
+            self._seen.clear()
+
+    # How a request is served.
+
+    def _serve(self, request: Request) -> Answer:
+        if request.path.startswith(control.PREFIX):
+            return control.answer(self, request)
+        for api, serves in (
+            ("log_analytics", self._log_analytics.serves),
+            ("graph", self._graph.serves),
+            ("entra_id", self._entra_id.serves),
+        ):
+            if serves(request.path):
+                return self._observed(api, request)
+        return self._observed("", request)
+
+    def _serve_managed_identity(self, request: Request) -> Answer:
+        return self._observed("managed_identity", request)
+
+    def _observed(self, api: str, request: Request) -> Answer:
+        arrived = self._clock()
+        if self.options.latency:
+            time.sleep(self.options.latency)
+        fault = self._faults.take(api, request.target) if api else None
+        answer = self._answer(api, request, fault)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if "authorization" in headers:
+            headers["authorization"] = headers["authorization"].partition(" ")[0] + " …"
+        body = request.body.decode(errors="replace")
+        if api == "entra_id":
+            body = ""  # it holds the app's secret
+        with self._lock:
+            self._seen.append(
+                Seen(api, request.method, request.target, answer.status, body, arrived, headers)
+            )
+        return answer
+
+    def _answer(self, api: str, request: Request, fault: Fault | None) -> Answer:
+        if fault is not None and (answer := general_answer(fault, request.target)):
+            return answer
+        if fault is not None and fault.kind == "truncate":
+            return replace(self._answer(api, request, None), cut=1)
+        if fault is not None and fault.kind == "slow" and api != "log_analytics":
+            time.sleep(fault.seconds)
+            fault = None
+        match api:
+            case "log_analytics":
+                return self._log_analytics.answer(request, fault, self.limits)
+            case "graph":
+                return self._graph.answer(request, fault, self.limits)
+            case "entra_id":
+                return self._entra_id.answer(request, fault)
+            case "managed_identity":
+                return self._entra_id.managed_identity(request, fault)
+        return json_answer(
+            404, {"error": {"code": "NotFound", "message": f"nothing is served at {request.path}"}}
+        )
+
+
+def _completed(record: Mapping[str, Any], stamp: str) -> dict[str, Any]:
+    """A directory audit with every member that the service sends."""
+    from local.cloud.audits import EMPTY, new_id
+
+    return {**EMPTY, "id": new_id(), "activityDateTime": stamp, **record}

@@ -1,0 +1,236 @@
+"""Blob containers. The only module that imports azure-storage-blob, and only when storage is first touched.
+
+Blocks are staged and committed with plain block-blob calls ("Put Block", "Put Block List"), and every write
+that decides something carries a condition, so that two writers never both believe they won.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shared import VERSION
+from shared.errors import ConflictError, StorageError
+from shared.model import Blob, Document
+from shared.settings import Credential, Storage
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.storage.blob import BlobServiceClient, ContainerClient
+
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_CONFLICTS = frozenset({"BlobAlreadyExists", "ConditionNotMet", "InvalidBlockList", "TargetConditionNotMet"})
+
+
+class BlobStore:
+    """One storage account. The client is built on first use. Thread-safe."""
+
+    def __init__(self, storage: Storage, build_credential: "Callable[[Credential], TokenCredential]") -> None:
+        self._storage = storage
+        self._build_credential = build_credential
+        self._lock = threading.Lock()
+        self._service: BlobServiceClient | None = None
+
+    def container(self, name: str) -> "BlobContainer":
+        """Return one container of the account; it need not exist yet."""
+        return BlobContainer(self, name)
+
+    def client(self, container: str) -> "ContainerClient":
+        """Return azure-storage-blob's client of a container. Raises StorageError for unusable settings."""
+        with self._lock:
+            if self._service is None:
+                self._service = _service(self._storage, self._build_credential)
+            return self._service.get_container_client(container)
+
+
+class BlobContainer:
+    """One container, which the first write to it creates. Implements ``model.Container``."""
+
+    def __init__(self, store: BlobStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def head(self, name: str) -> Blob | None:
+        """Return the blob's properties, or None where there is none."""
+        with _translated(f"reading the properties of {self._name}/{name}"):
+            properties = _unless_missing(self._client().get_blob_client(name).get_blob_properties)
+        return None if properties is None else _blob(properties)
+
+    def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Blob]:
+        """Yield the committed blobs whose names begin with a prefix, in name order."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with _translated(f"listing {self._name}/{prefix}"):
+            try:
+                for properties in self._client().list_blobs(
+                    name_starts_with=prefix, include=["metadata"] if metadata else None
+                ):
+                    yield _blob(properties)
+            except ResourceNotFoundError:  # the container: nothing was ever stored
+                return
+
+    def stage(self, name: str, block: str, data: bytes) -> None:
+        """Upload one block. Nothing is visible until a commit names it."""
+        client = self._client().get_blob_client(name)
+        with _translated(f"staging a block of {self._name}/{name}"):
+            self._creating(lambda: client.stage_block(block, data, length=len(data)))
+
+    def commit(
+        self,
+        name: str,
+        blocks: Sequence[str],
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None,
+        content_type: str,
+    ) -> None:
+        """Make blocks and metadata the blob, at once, if its ETag is still ``etag`` (None: there is none)."""
+        from azure.storage.blob import BlobBlock, ContentSettings
+
+        client = self._client().get_blob_client(name)
+        with _translated(f"committing {self._name}/{name}"):
+            self._creating(
+                lambda: client.commit_block_list(
+                    [BlobBlock(block) for block in blocks],
+                    content_settings=ContentSettings(content_type=content_type),
+                    metadata=dict(metadata),
+                    **_condition(etag),
+                )
+            )
+
+    def read(self, name: str) -> Document | None:
+        """Return a small blob, or None where there is none."""
+        with _translated(f"reading {self._name}/{name}"):
+            download = _unless_missing(self._client().get_blob_client(name).download_blob)
+            return (
+                None if download is None else Document(download.readall(), _quoted(download.properties.etag))
+            )
+
+    def write(
+        self, name: str, data: bytes, *, etag: str | None, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write a small blob if its ETag is still ``etag`` (None: if there is none). Raises ConflictError."""
+        from azure.storage.blob import ContentSettings
+
+        client = self._client().get_blob_client(name)
+        with _translated(f"writing {self._name}/{name}"):
+            self._creating(
+                lambda: client.upload_blob(
+                    data,
+                    overwrite=etag is not None,
+                    content_settings=ContentSettings(content_type="application/json"),
+                    metadata=dict(metadata or {}),
+                    **(_condition(etag) if etag is not None else {}),
+                )
+            )
+
+    def delete(self, name: str) -> None:
+        """Delete a blob; one that is gone already is no error."""
+        with _translated(f"deleting {self._name}/{name}"):
+            _unless_missing(self._client().get_blob_client(name).delete_blob)
+
+    def _client(self) -> "ContainerClient":
+        return self._store.client(self._name)
+
+    def _creating(self, write: Any) -> None:
+        """Write; where the container is missing, create it and write again."""
+        from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+        try:
+            write()
+        except ResourceNotFoundError as error:
+            if getattr(error, "error_code", None) != "ContainerNotFound":
+                raise
+            with contextlib.suppress(ResourceExistsError):  # another worker was quicker
+                self._client().create_container()
+            write()
+
+
+def _service(
+    storage: Storage, build_credential: "Callable[[Credential], TokenCredential]"
+) -> "BlobServiceClient":
+    from azure.storage.blob import BlobServiceClient
+
+    options: dict[str, Any] = {"user_agent": f"azure-log-exports/{VERSION}"}
+    try:
+        if storage.connection_string is not None:
+            return BlobServiceClient.from_connection_string(storage.connection_string, **options)
+        if storage.account_url is None or storage.credential is None:
+            raise ValueError("neither a connection string nor an account URL")
+        return BlobServiceClient(storage.account_url, build_credential(storage.credential), **options)
+    except ValueError as error:
+        # The text of a bad connection string may hold its key, so only the setting is named.
+        raise StorageError(
+            f"the setting {storage.setting} is not a storage connection that can be used; expected a "
+            f"connection string, or {storage.setting}__blobServiceUri for a connection with an identity",
+            retryable=False,
+        ) from error
+
+
+def _condition(etag: str | None) -> dict[str, Any]:
+    from azure.core import MatchConditions
+
+    if etag is None:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"match_condition": MatchConditions.IfNotModified, "etag": etag}
+
+
+def _blob(properties: Any) -> Blob:
+    return Blob(properties.name, _quoted(properties.etag), properties.size, dict(properties.metadata or {}))
+
+
+def _quoted(etag: str) -> str:
+    """Return an ETag as HTTP writes it; listings leave out the quotes."""
+    return f'"{etag.strip(chr(34))}"'
+
+
+def _unless_missing(call: Any) -> Any:
+    """Return the call's result, or None where the blob or its container does not exist."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        return call()
+    except ResourceNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _translated(doing: str) -> Generator[None]:
+    """Turn azure-core's errors into ours: what was being done, the code, the request id; never a SAS."""
+    from azure.core.exceptions import (
+        AzureError,
+        HttpResponseError,
+        ResourceExistsError,
+        ResourceModifiedError,
+    )
+
+    try:
+        yield
+    except (ResourceExistsError, ResourceModifiedError) as error:
+        raise ConflictError(f"{doing}: somebody else wrote first ({_code(error)})") from error
+    except HttpResponseError as error:
+        code = _code(error)
+        if code in _CONFLICTS:
+            raise ConflictError(f"{doing}: somebody else wrote first ({code})") from error
+        status = error.status_code or 0
+        response: Any = error.response
+        request_id = response.headers.get("x-ms-request-id") if response is not None else None
+        raise StorageError(
+            f"{doing} failed: {status} {code} (request id {request_id or 'not given'}){_advice(status)}",
+            retryable=status in _TRANSIENT or status == 0,
+        ) from error
+    except AzureError as error:  # storage could not be reached, also after the client's retries
+        raise StorageError(f"{doing} failed: {type(error).__name__}", retryable=True) from error
+
+
+def _code(error: Any) -> str:
+    return str(getattr(error, "error_code", None) or error.reason or "unknown")
+
+
+def _advice(status: int) -> str:
+    if status == 403:
+        return (
+            "; the app's identity needs the role Storage Blob Data Contributor, and the account's network "
+            "rules must let it in"
+        )
+    return ""

@@ -1,0 +1,78 @@
+"""The hosts and token audiences of each Azure cloud.
+
+Sources: "Azure Monitor Log Analytics API: access the API", "National cloud deployments" (Microsoft Graph)
+and the audiences in Microsoft's own query client (``LogsQueryAudience``).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One API: where requests go, and the scope that a token for it is asked with."""
+
+    name: str
+    origin: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The endpoints of one Azure cloud. ``authority`` is Entra ID's origin, where tokens come from."""
+
+    name: str
+    authority: str
+    log_analytics: Api
+    graph: Api
+    arm: Api
+
+
+def _cloud(name: str, authority: str, log_analytics: str, audience: str, graph: str, arm: str) -> Cloud:
+    return Cloud(
+        name,
+        f"https://{authority}",
+        Api("Log Analytics", f"https://{log_analytics}", f"https://{audience}/.default"),
+        Api("Microsoft Graph", f"https://{graph}", f"https://{graph}/.default"),
+        Api("Azure Resource Manager", f"https://{arm}", f"https://{arm}/.default"),
+    )
+
+
+CLOUDS = {
+    cloud.name: cloud
+    for cloud in (
+        _cloud(
+            "public",
+            "login.microsoftonline.com",
+            "api.loganalytics.azure.com",
+            "api.loganalytics.io",
+            "graph.microsoft.com",
+            "management.azure.com",
+        ),
+        _cloud(
+            "usgov",
+            "login.microsoftonline.us",
+            "api.loganalytics.us",
+            "api.loganalytics.us",
+            "graph.microsoft.us",
+            "management.usgovcloudapi.net",
+        ),
+        _cloud(
+            "usgov-dod",
+            "login.microsoftonline.us",
+            "api.loganalytics.us",
+            "api.loganalytics.us",
+            "dod-graph.microsoft.us",
+            "management.usgovcloudapi.net",
+        ),
+        _cloud(
+            "china",
+            "login.chinacloudapi.cn",
+            "api.loganalytics.azure.cn",
+            "api.loganalytics.azure.cn",
+            "microsoftgraph.chinacloudapi.cn",
+            "management.chinacloudapi.cn",
+        ),
+    )
+}
+AUTHORITIES = frozenset(cloud.authority for cloud in CLOUDS.values())
+"""Microsoft's own authorities; for any other, azure-identity must not ask Microsoft to vouch for it."""

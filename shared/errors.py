@@ -1,0 +1,125 @@
+"""The error tree. Each error says what happened, where, and what to do next, and whether a retry can help.
+
+Messages never carry a secret, a token, a key or a SAS: they are logged and stored as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ExportError(Exception):
+    """Anything this app raises on purpose.
+
+    ``retryable`` says whether the same work can succeed later without anyone changing anything.
+    """
+
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration: where it is, what was found, what was expected."""
+
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}; expected {self.expected}"
+
+
+class SettingsError(ExportError):
+    """The configuration cannot be used. All mistakes are reported at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"- {problem}" for problem in self.problems))
+
+
+class BadRequestError(ExportError):
+    """A caller's request cannot be understood; ``field`` names the part of it that is wrong."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {message}")
+
+
+class CredentialError(ExportError):
+    """No token could be had from Entra ID or the managed identity endpoint."""
+
+    retryable = True
+
+
+class TransportError(ExportError):
+    """A service could not be reached, or broke off its answer, also after retries."""
+
+    retryable = True
+
+
+class ForeignHostError(ExportError):
+    """A service pointed (by a redirect or a next link) to another host, which must not see the token."""
+
+
+class ServiceError(ExportError):
+    """A service answered with an error.
+
+    ``status`` is the HTTP status, ``code`` the service's code path from the outermost to the innermost
+    (``BadArgumentError/SemanticError/SEM0100``), ``request_id`` its correlation or request id, and
+    ``retry_after`` the seconds it asked to wait, where it did.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        status: int,
+        code: str,
+        message: str,
+        request_id: str | None,
+        retryable: bool,
+        retry_after: float | None = None,
+    ) -> None:
+        self.service = service
+        self.status = status
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        self.retryable = retryable
+        self.retry_after = retry_after
+        super().__init__(
+            f"{service} answered {status} {code}: {message} (request id {request_id or 'not given'})"
+        )
+
+
+class IncompleteAnswerError(ServiceError):
+    """The service answered 200, but says itself (``PartialError``), or shows, that rows are missing."""
+
+
+class ProtocolError(ExportError):
+    """A service's answer is not of the documented form, so nothing of it may be taken for data."""
+
+    retryable = True
+
+
+class ConflictError(ExportError):
+    """Storage refused a conditional write: somebody else wrote first."""
+
+    retryable = True
+
+
+class StorageError(ExportError):
+    """Storage refused or failed an operation, also after the client's own retries."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class OriginError(ExportError):
+    """An export's name already belongs to another source; writing would mix two sources' rows."""
+
+
+class DeadlineError(ExportError):
+    """The time allowed for the work ran out before it was done."""
+
+    retryable = True

@@ -1,0 +1,19 @@
+"""Log lines that say one thing each, with the same fields in the same order, so that they can be searched."""
+
+import logging
+
+from shared.model import Message
+from shared.windows import format_second
+
+
+def event(
+    log: logging.Logger, what: str, message: Message, *, level: int = logging.INFO, **fields: object
+) -> None:
+    """Log one event of a window: ``window exported export=… window=… reason=… rows=… seconds=…``."""
+    known = {
+        "export": message.export,
+        "window": f"{format_second(message.window.start)}/{format_second(message.window.end)}",
+        "reason": message.reason,
+        **fields,
+    }
+    log.log(level, "%s %s", what, " ".join(f"{key}={value}" for key, value in known.items()))

@@ -1,0 +1,262 @@
+"""The exports file (TOML) -> ``Export`` values, with every mistake in it found at once.
+
+A wrong export is left out and reported; its neighbours are read.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.errors import Problem
+from shared.model import Export, SourceType
+from shared.windows import DAY, SECOND, parse_duration, parse_instant
+
+LONGEST_WINDOW = 7 * DAY
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_SETTING = re.compile(r"%([^%\s]+)%")
+_EXPORT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def read_exports(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    cloud: str,
+    tenant_id: str | None,
+    sources: Mapping[str, SourceType],
+    formats: Mapping[str, object],
+) -> tuple[list[Export], list[Problem]]:
+    """Return the exports that are right and enabled, and what is wrong with the others.
+
+    A value that is ``%NAME%`` as a whole is read from the app setting NAME, as in bindings. A key
+    ``x_file`` gives the text of a file beside the exports file as the key ``x``.
+    """
+    reader = _ExportsFile(path, environ, cloud, tenant_id, sources, formats)
+    return list(reader.exports()), reader.problems
+
+
+class _Common(msgspec.Struct, frozen=True):
+    """The keys that every export has, with their types and defaults."""
+
+    name: str
+    source: str
+    window: str = "1h"
+    offset: str = "0s"
+    lag: str = "15m"
+    start: str = "-24h"
+    format: str = "jsonl.gz"
+    enabled: bool = True
+
+
+class _ExportsFile:
+    """Reads the exports file and gathers what is wrong with it."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        cloud: str,
+        tenant_id: str | None,
+        sources: Mapping[str, SourceType],
+        formats: Mapping[str, object],
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._cloud = cloud
+        self._tenant_id = tenant_id
+        self._sources = sources
+        self._formats = formats
+        self.problems: list[Problem] = []
+
+    def exports(self) -> Iterator[Export]:
+        """Yield the exports that are right and enabled."""
+        entries = self._entries()
+        names = [str(entry.get("name", "")).lower() for entry in entries]
+        for position, entry in enumerate(entries, start=1):
+            label = repr(entry["name"]) if isinstance(entry.get("name"), str) else f"number {position}"
+            where = f"{self._path.name}: export {label}"
+            before = len(self.problems)
+            if names.count(str(entry.get("name", "")).lower()) > 1:
+                self._wrong(
+                    f"{where}: name", "the same name in another entry", "one entry a name: it names the data"
+                )
+            export = self._export(entry, where)
+            if export is not None and len(self.problems) == before:
+                yield export
+
+    def _wrong(self, where: str, found: str, expected: str) -> None:
+        self.problems.append(Problem(where, found, expected))
+
+    def _entries(self) -> list[dict[str, Any]]:
+        try:
+            document = tomllib.loads(self._path.read_text("utf-8"))
+        except OSError as error:
+            self._wrong(
+                f"exports file {self._path}",
+                error.strerror or "an error",
+                "a readable file; EXPORTS_FILE names it",
+            )
+            return []
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+            self._wrong(f"exports file {self._path}", str(error), "a TOML document")
+            return []
+        entries = document.pop("export", [])
+        for key in document:
+            self._wrong(f"{self._path.name}: {key}", "an unknown key", "only [[export]] tables")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            self._wrong(f"{self._path.name}: export", "something else", "[[export]] tables")
+            return []
+        return entries
+
+    def _export(self, entry: dict[str, Any], where: str) -> Export | None:
+        """Return one entry as an Export, or None when it is paused or wrong (and reported)."""
+        before = len(self.problems)
+        values = dict(self._resolved(entry, where))
+        common_values = {key: values.pop(key) for key in list(values) if key in _Common.__struct_fields__}
+        common = self._struct(_Common, common_values, where)
+        if common is None:
+            return None
+        source = self._sources.get(common.source)
+        if source is None:
+            self._wrong(f"{where}: source", repr(common.source), "one of " + ", ".join(self._sources))
+        if common.format not in self._formats:
+            self._wrong(f"{where}: format", repr(common.format), "one of " + ", ".join(self._formats))
+        if not _EXPORT_NAME.fullmatch(common.name):
+            self._wrong(
+                f"{where}: name", repr(common.name), "1 to 63 lower-case letters, digits, inner hyphens"
+            )
+        window = self._ticks(f"{where}: window", common.window)
+        if not 0 < window <= LONGEST_WINDOW:
+            self._wrong(f"{where}: window", repr(common.window), "more than 0s and at most 7d")
+        offset = self._ticks(f"{where}: offset", common.offset)
+        lag = self._ticks(f"{where}: lag", common.lag)
+        start = self._start(f"{where}: start", common.start)
+        options = self._struct(source.options, values, where) if source else None
+        if source is None or options is None:
+            return None
+        identity = self._identity(source, options, where)
+        if len(self.problems) > before or not common.enabled:
+            return None
+        config = _canonical(common, options, identity)
+        return Export(
+            name=common.name,
+            source=common.source,
+            kind=source.kind,
+            options=options,
+            window=window,
+            offset=offset % window,
+            lag=lag,
+            start=start,
+            format=common.format,
+            identity=identity,
+            config=config,
+            digest=hashlib.sha256(config).hexdigest()[:16],
+        )
+
+    def _identity(self, source: SourceType, options: msgspec.Struct, where: str) -> Mapping[str, str]:
+        for key, found, expected in source.check(options):
+            self._wrong(f"{where}: {key}", found, expected)
+        try:
+            return {"cloud": self._cloud, **source.identity(options, self._tenant_id)}
+        except ValueError as error:
+            self._wrong(where, "no way to tell whose data it would be", str(error))
+            return {}
+
+    def _resolved(self, entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+        """Yield an entry's keys and values, app settings and files read in."""
+        for key, value in entry.items():
+            if isinstance(value, str) and (match := _SETTING.fullmatch(value)):
+                setting = self._environ.get(match[1], "").strip()
+                if not setting:
+                    self._wrong(
+                        f"{where}: {key}",
+                        f"{value}, but no app setting {match[1]}",
+                        f"the app setting {match[1]}",
+                    )
+                yield key, setting
+            elif key.endswith("_file"):
+                text = self._file(f"{where}: {key}", value)
+                yield key.removesuffix("_file"), text
+                if key.removesuffix("_file") in entry:
+                    self._wrong(f"{where}: {key}", "both", f"{key.removesuffix('_file')} or {key}, not both")
+            else:
+                yield key, value
+
+    def _file(self, where: str, value: object) -> str:
+        """Return the text of a file beside the exports file."""
+        folder = self._path.parent.resolve()
+        path = (folder / str(value)).resolve()
+        try:
+            if not path.is_relative_to(folder):
+                raise OSError(0, "a path outside the exports file's folder")
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._wrong(where, f"{value!r}: {reason}", "a UTF-8 text file in the exports file's folder")
+            return ""
+
+    def _struct(self, type_: type[_Struct], values: Mapping[str, Any], where: str) -> _Struct | None:
+        """Convert a table key by key, so that every mistake is found and not only the first."""
+        before = len(self.problems)
+        known = {info.encode_name: info for info in msgspec.structs.fields(type_)}
+        for key in values.keys() - known.keys():
+            self._wrong(
+                f"{where}: {key}",
+                "an unknown key",
+                "one of " + ", ".join([*_Common.__struct_fields__, *known]),
+            )
+        converted: dict[str, Any] = {}
+        for key, info in known.items():
+            if key not in values:
+                if info.required:
+                    self._wrong(f"{where}: {key}", "nothing", "a value")
+                continue
+            try:
+                converted[info.name] = msgspec.convert(values[key], info.type)
+            except msgspec.ValidationError as error:
+                self._wrong(f"{where}: {key}", repr(values[key]), str(error))
+        return type_(**converted) if len(self.problems) == before else None
+
+    def _ticks(self, where: str, text: str) -> int:
+        try:
+            return parse_duration(text)
+        except ValueError as error:
+            self._wrong(where, repr(text), str(error))
+            return 1
+
+    def _start(self, where: str, text: str) -> int:
+        """Return a relative start as negative ticks, an absolute one as its tick."""
+        try:
+            if text.startswith("-"):
+                return -parse_duration(text[1:])
+            ticks = parse_instant(text)
+            if ticks % SECOND:
+                raise ValueError("a start lies on a whole second")
+        except ValueError as error:
+            self._wrong(where, repr(text), f"a duration before now such as '-24h', or an instant ({error})")
+            return 0
+        else:
+            return ticks
+
+
+def _canonical(common: _Common, options: msgspec.Struct, identity: Mapping[str, str]) -> bytes:
+    """Return the JSON of all that decides what is stored: equal configurations give equal bytes."""
+    return msgspec.json.encode(
+        {
+            "source": common.source,
+            "window": common.window,
+            "offset": common.offset,
+            "format": common.format,
+            "options": {
+                key: value for key, value in msgspec.to_builtins(options).items() if value is not None
+            },
+            "identity": identity,
+        },
+        order="sorted",
+    )

@@ -1,0 +1,289 @@
+"""The values that pass between stages, all frozen, and the protocols that join the parts."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+Kind = Literal["log_analytics", "entra"]
+"""Which of the two timers plans an export, and whose budget of windows in flight it draws from."""
+
+KINDS: tuple[Kind, ...] = ("log_analytics", "entra")
+
+Reason = Literal["schedule", "backfill", "recheck"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A half-open interval ``[start, end)`` in ticks of 100 ns since 0001-01-01T00:00:00Z."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a window must begin at tick 0 or later and end after it begins: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a tabular answer; ``type`` is Kusto's name of its type (``datetime``, ``dynamic``, …)."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of one answer, undecoded, so that every digit stays as the service sent it.
+
+    ``columns`` describes tabular rows, each a JSON array; it is None where each row is a whole JSON object.
+    ``times`` are the row times as the service wrote them, where the source reads them anyway; for tabular
+    rows a writer takes them from the column named ``TimeGenerated``. ``slices`` and ``requests`` count what
+    the batch took; the pages of one walk are requests of one slice.
+    """
+
+    rows: Sequence[msgspec.Raw]
+    columns: tuple[Column, ...] | None = None
+    times: Sequence[str] = ()
+    slices: int = 1
+    requests: int = 1
+    answer_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One entry of the exports file, checked. Durations are in ticks.
+
+    ``start`` is where the first run begins: an instant in ticks, or, negative, ticks before that first run.
+    ``config`` is the canonical JSON of all that decides what is stored; ``digest`` names it.
+    """
+
+    name: str
+    source: str
+    kind: Kind
+    options: msgspec.Struct
+    window: int
+    offset: int
+    lag: int
+    start: int
+    format: str
+    identity: Mapping[str, str]
+    config: bytes
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One queue message: the order to export one window with the configuration that ``config`` names."""
+
+    export: str
+    window: Window
+    reason: Reason
+    config: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was stored for a window, and the proof of it. It is the metadata of the window's own blob.
+
+    ``sha256`` is of the stored bytes, ``attempt`` the id of the attempt that committed them, ``config`` the
+    digest of the configuration, ``first_time`` and ``last_time`` the earliest and latest row time (None
+    where the rows carry none), ``slices`` and ``requests`` what the source was asked, ``answer_bytes`` the
+    size of its answers before decompression of nothing but the wire's encoding, ``exported_at`` ticks.
+    """
+
+    window: Window
+    rows: int
+    sha256: str
+    revision: int
+    attempt: str
+    config: str
+    source: str
+    first_time: str | None
+    last_time: str | None
+    slices: int
+    requests: int
+    answer_bytes: int
+    exported_at: int
+    app_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored blob as a listing or a HEAD shows it; ``size`` in bytes."""
+
+    name: str
+    etag: str
+    size: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small blob read whole."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to an API.
+
+    ``target`` is a path with its query on the API's origin, or an absolute URL there (a next link).
+    ``wait`` is how long, in seconds, the service may take before its first byte. ``deadline``, on the
+    clock's ``monotonic``, ends all attempts. ``final`` lists statuses that are not repeated here although
+    they are transient elsewhere.
+    """
+
+    method: Literal["GET", "POST"]
+    target: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    wait: float = 60.0
+    deadline: float | None = None
+    final: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One whole answer. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Send(Protocol):
+    """Sends a request to one API, with its token, retrying what a retry can help.
+
+    Returns only answers below 400. Raises ServiceError, TransportError, CredentialError,
+    ForeignHostError or DeadlineError.
+    """
+
+    def __call__(self, request: Request, /) -> Response:
+        """Send the request and return the answer."""
+
+
+ApiName = Literal["log_analytics", "graph", "arm"]
+Connect = Callable[[ApiName], Send]
+"""Gives the ``send`` of one of the cloud's APIs."""
+
+
+class Source(Protocol):
+    """Something that windows are read from."""
+
+    def read(self, window: Window, deadline: float) -> Iterator[Batch]:
+        """Yield every row of the window once, in one or more batches; give up at ``deadline``.
+
+        Repeatable. Raises ExportError when the answer is not known to be complete: what was yielded before
+        must then be thrown away.
+        """
+
+
+class Writer(Protocol):
+    """Encodes one window's batches. Pure: it does no I/O."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows were written."""
+
+    @property
+    def first_time(self) -> str | None:
+        """The earliest row time as the service wrote it; None where no row carries one."""
+
+    @property
+    def last_time(self) -> str | None:
+        """The latest row time as the service wrote it; None where no row carries one."""
+
+    def write(self, batch: Batch) -> bytes:
+        """Return the bytes that are ready to be stored; the writer may hold some back."""
+
+    def finish(self) -> bytes:
+        """Return the remaining bytes."""
+
+
+class Format(Protocol):
+    """A file format. The same rows give the same bytes."""
+
+    @property
+    def extension(self) -> str:
+        """The file name's ending, without its dot."""
+
+    @property
+    def content_type(self) -> str:
+        """The file's media type."""
+
+    def writer(self) -> Writer:
+        """Begin one file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """What the registry knows of a source.
+
+    ``forgets`` says that the source drops rows after days, so that the oldest windows are in danger.
+    ``check`` yields ``(key, found, expected)`` for each mistake in the options; ``identity`` says which data
+    an export reads, and raises ValueError with what to set when that is not known.
+    """
+
+    kind: Kind
+    forgets: bool
+    options: type[msgspec.Struct]
+    check: Callable[[msgspec.Struct], Iterable[tuple[str, str, str]]]
+    identity: Callable[[msgspec.Struct, str | None], Mapping[str, str]]
+    open: Callable[[msgspec.Struct, Connect], Source]
+
+
+class Container(Protocol):
+    """One blob container. Every method raises StorageError when storage fails for good."""
+
+    def head(self, name: str) -> Blob | None:
+        """Return the blob's properties, or None where there is none."""
+
+    def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Blob]:
+        """Yield the committed blobs whose names begin with a prefix, in name order."""
+
+    def stage(self, name: str, block: str, data: bytes) -> None:
+        """Upload one block. Nothing is visible until a commit names it."""
+
+    def commit(
+        self,
+        name: str,
+        blocks: Sequence[str],
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None,
+        content_type: str,
+    ) -> None:
+        """Make blocks and metadata the blob, at once, if its ETag is still ``etag`` (None: if there is none).
+
+        Raises ConflictError when somebody else wrote first.
+        """
+
+    def read(self, name: str) -> Document | None:
+        """Return a small blob, or None where there is none."""
+
+    def write(
+        self, name: str, data: bytes, *, etag: str | None, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write a small blob if its ETag is still ``etag`` (None: if there is none). Raises ConflictError."""
+
+    def delete(self, name: str) -> None:
+        """Delete a blob; one that is gone already is no error."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can pass their own."""
+
+    def now(self) -> int:
+        """Return the present in ticks, UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""

@@ -1,0 +1,246 @@
+"""App settings -> one frozen ``Settings``. The exports file is read by ``exports_file``.
+
+All mistakes are found in one go. A mistake in the environment stops the app; a wrong export disables
+itself and is reported in ``Settings.problems``, while its neighbours run.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.clouds import CLOUDS, Cloud
+from shared.errors import Problem, SettingsError
+from shared.exports_file import read_exports
+from shared.model import KINDS, Export, Kind, SourceType
+
+CREDENTIALS = (
+    "default",
+    "managed_identity",
+    "client_secret",
+    "certificate",
+    "workload_identity",
+    "azure_cli",
+    "device_code",
+)
+DEFAULT_SCHEDULE = "0 */5 * * * *"
+
+_CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,54}")  # leaves room for "-queries" in 63
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """How to get tokens; ``mode`` is one of CREDENTIALS, the rest are azure-identity's own settings."""
+
+    mode: str
+    authority: str
+    tenant_id: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    certificate_path: str | None = None
+    certificate_password: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    managed_identity_offered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where data goes: a connection string, or an account URL that is reached with an identity."""
+
+    setting: str
+    connection_string: str | None = field(default=None, repr=False)
+    account_url: str | None = None
+    credential: Credential | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the app is told from outside, checked."""
+
+    cloud: Cloud
+    credential: Credential
+    storage: Storage
+    container: str
+    workspace_id: str | None
+    schedules: Mapping[Kind, str]
+    max_in_flight: Mapping[Kind, int]
+    exports: tuple[Export, ...]
+    problems: tuple[Problem, ...]
+
+
+def load_settings(
+    environ: Mapping[str, str],
+    root: Path,
+    sources: Mapping[str, SourceType],
+    formats: Mapping[str, object],
+) -> Settings:
+    """Read the settings from an environment and the exports file that it names.
+
+    ``root`` is the folder that a relative EXPORTS_FILE starts from. Raises SettingsError with every mistake
+    in the environment at once; mistakes in the exports file are returned in ``Settings.problems``.
+    """
+    env = _Environment(environ)
+    cloud = env.cloud()
+    credential = env.credential(cloud.authority)
+    storage = env.storage(credential)
+    container = env.text("EXPORT_CONTAINER") or "exports"
+    if not _CONTAINER_NAME.fullmatch(container):
+        env.wrong("EXPORT_CONTAINER", container, "3 to 55 lower-case letters, digits and single hyphens")
+    schedules = {kind: env.schedule(f"EXPORT_{kind.upper()}_SCHEDULE") for kind in KINDS}
+    in_flight = {
+        kind: env.positive(f"EXPORT_{kind.upper()}_MAX_IN_FLIGHT", default)
+        for kind, default in zip(KINDS, (2, 1), strict=True)
+    }
+    if env.problems:
+        raise SettingsError(env.problems)
+    path = root / (env.text("EXPORTS_FILE") or "exports.toml")
+    exports, problems = read_exports(
+        path,
+        environ,
+        cloud=cloud.name,
+        tenant_id=credential.tenant_id,
+        sources=sources,
+        formats=formats,
+    )
+    return Settings(
+        cloud=cloud,
+        credential=credential,
+        storage=storage,
+        container=container,
+        workspace_id=env.text("LOG_ANALYTICS_WORKSPACE_ID"),
+        schedules=schedules,
+        max_in_flight=in_flight,
+        exports=tuple(exports),
+        problems=tuple(problems),
+    )
+
+
+class _Environment:
+    """Reads app settings one by one and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[Problem] = []
+
+    def text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def wrong(self, name: str, found: str, expected: str) -> None:
+        self.problems.append(Problem(f"setting {name}", found, expected))
+
+    def schedule(self, name: str) -> str:
+        """Return the binding expression; the host itself resolves ``%NAME%``, and checks the schedule."""
+        return f"%{name}%" if self.text(name) else DEFAULT_SCHEDULE
+
+    def positive(self, name: str, default: int) -> int:
+        text = self.text(name) or str(default)
+        if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+            self.wrong(name, repr(text), "a whole number from 1 to 999")
+            return default
+        return int(text)
+
+    def cloud(self) -> Cloud:
+        name = self.text("AZURE_CLOUD") or "public"
+        cloud = CLOUDS.get(name)
+        if cloud is None:
+            self.wrong("AZURE_CLOUD", repr(name), "one of " + ", ".join(CLOUDS))
+            cloud = CLOUDS["public"]
+        return replace(
+            cloud,
+            authority=self._origin("AZURE_AUTHORITY_HOST", cloud.authority),
+            log_analytics=replace(
+                cloud.log_analytics, origin=self._origin("LOG_ANALYTICS_ENDPOINT", cloud.log_analytics.origin)
+            ),
+            graph=replace(cloud.graph, origin=self._origin("GRAPH_ENDPOINT", cloud.graph.origin)),
+            arm=replace(cloud.arm, origin=self._origin("ARM_ENDPOINT", cloud.arm.origin)),
+        )
+
+    def _origin(self, name: str, default: str) -> str:
+        text = self.text(name)
+        if text is None:
+            return default
+        text = text if "://" in text else f"https://{text}"
+        try:
+            url = urlsplit(text)
+            plain = url.hostname and url.path in {"", "/"} and not (url.query or url.fragment or url.username)
+            secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or ""))
+            port = url.port
+        except ValueError:
+            plain = secure = False
+        if not (plain and secure):
+            self.wrong(
+                name, repr(text), "an origin such as https://host (http only on loopback), without a path"
+            )
+            return default
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        return f"{url.scheme}://{host}" + (f":{port}" if port else "")
+
+    def credential(self, authority: str) -> Credential:
+        mode = self.text("EXPORT_CREDENTIAL") or "default"
+        if mode not in CREDENTIALS:
+            self.wrong("EXPORT_CREDENTIAL", repr(mode), "one of " + ", ".join(CREDENTIALS))
+        needed = {
+            "client_secret": ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"),
+            "certificate": ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH"),
+            "workload_identity": ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+        }.get(mode, ())
+        for name in needed:
+            if self.text(name) is None:
+                self.wrong(name, "nothing", f"a value, because EXPORT_CREDENTIAL is {mode}")
+        return Credential(
+            mode=mode,
+            authority=authority,
+            tenant_id=self.text("AZURE_TENANT_ID"),
+            client_id=self.text("AZURE_CLIENT_ID"),
+            client_secret=self.text("AZURE_CLIENT_SECRET"),
+            certificate_path=self.text("AZURE_CLIENT_CERTIFICATE_PATH"),
+            certificate_password=self.text("AZURE_CLIENT_CERTIFICATE_PASSWORD"),
+            token_file=self.text("AZURE_FEDERATED_TOKEN_FILE"),
+            managed_identity_offered=self.text("IDENTITY_ENDPOINT") is not None,
+        )
+
+    def storage(self, credential: Credential) -> Storage:
+        """Choose EXPORT_STORAGE where it is set in any form, else AzureWebJobsStorage.
+
+        The ``__`` suffixes are those of identity-based connections in Azure Functions.
+        """
+        for prefix in ("EXPORT_STORAGE", "AzureWebJobsStorage"):
+            connection_string = self.text(prefix)
+            if connection_string:
+                return Storage(prefix, connection_string=connection_string)
+            url = self.text(f"{prefix}__blobServiceUri")
+            if url is None and (account := self.text(f"{prefix}__accountName")):
+                url = f"https://{account}.blob.core.windows.net"
+            if url:
+                url = self._storage_url(f"{prefix}__blobServiceUri", url)
+                managed = self.text(f"{prefix}__credential") == "managedidentity"
+                identity = replace(
+                    credential,
+                    mode="managed_identity" if managed else credential.mode,
+                    client_id=self.text(f"{prefix}__clientId") if managed else credential.client_id,
+                )
+                return Storage(prefix, account_url=url, credential=identity)
+        self.wrong(
+            "AzureWebJobsStorage",
+            "nothing",
+            "a connection string, or AzureWebJobsStorage__blobServiceUri for a connection with an identity "
+            "(UseDevelopmentStorage=true is Azurite on this machine)",
+        )
+        return Storage("AzureWebJobsStorage")
+
+    def _storage_url(self, name: str, text: str) -> str:
+        url = urlsplit(text)
+        if url.scheme != "https" or not url.hostname or url.query:
+            self.wrong(
+                name, "a URL that cannot be used", "https://{account}.blob.core.windows.net, without a SAS"
+            )
+        return text.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

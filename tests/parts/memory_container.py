@@ -1,0 +1,103 @@
+"""A container in memory. The suite in ``test_container.py`` holds it to what real storage does."""
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.errors import ConflictError, StorageError
+from shared.model import Blob, Document
+
+
+@dataclass(frozen=True)
+class _Stored:
+    blob: Blob
+    data: bytes
+    content_type: str
+    blocks: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class MemoryContainer:
+    """One container, which the first write to it creates. Implements ``model.Container``. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, _Stored] = {}
+        self._staged: dict[str, dict[str, bytes]] = {}
+        self._etags = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def head(self, name: str) -> Blob | None:
+        """Return the blob's properties, or None where there is none."""
+        stored = self._blobs.get(name)
+        return stored.blob if stored else None
+
+    def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Blob]:
+        """Yield the committed blobs whose names begin with a prefix, in name order."""
+        with self._lock:
+            found = sorted((name, each.blob) for name, each in self._blobs.items() if name.startswith(prefix))
+        for name, blob in found:
+            yield blob if metadata else Blob(name, blob.etag, blob.size)
+
+    def stage(self, name: str, block: str, data: bytes) -> None:
+        """Keep one block aside. The ids of all blocks of a blob have one length ("Put Block")."""
+        with self._lock:
+            staged = self._staged.setdefault(name, {})
+            known = [*staged, *(self._blobs[name].blocks if name in self._blobs else ())]
+            if any(len(each) != len(block) for each in known):
+                raise StorageError(f"staging a block of {name} failed: 400 InvalidBlobOrBlock", retryable=False)
+            staged[block] = data
+
+    def commit(
+        self,
+        name: str,
+        blocks: Sequence[str],
+        metadata: Mapping[str, str],
+        *,
+        etag: str | None,
+        content_type: str,
+    ) -> None:
+        """Make blocks and metadata the blob, and forget every other block that was staged for it."""
+        with self._lock:
+            self._check(name, etag)
+            before = self._blobs.get(name)
+            known = {**(before.blocks if before else {}), **self._staged.get(name, {})}
+            if any(block not in known for block in blocks):
+                raise ConflictError(f"committing {name}: somebody else wrote first (InvalidBlockList)")
+            chosen = {block: known[block] for block in blocks}
+            data = b"".join(known[block] for block in blocks)
+            self._put(name, data, metadata, content_type, chosen)
+
+    def read(self, name: str) -> Document | None:
+        """Return a small blob, or None where there is none."""
+        stored = self._blobs.get(name)
+        return Document(stored.data, stored.blob.etag) if stored else None
+
+    def write(
+        self, name: str, data: bytes, *, etag: str | None, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write a small blob if its ETag is still ``etag`` (None: if there is none). Raises ConflictError."""
+        with self._lock:
+            self._check(name, etag)
+            self._put(name, data, metadata or {}, "application/json", {})
+
+    def delete(self, name: str) -> None:
+        """Delete a blob; one that is gone already is no error."""
+        with self._lock:
+            self._blobs.pop(name, None)
+
+    def _check(self, name: str, etag: str | None) -> None:
+        stored = self._blobs.get(name)
+        if etag != (stored.blob.etag if stored else None):
+            raise ConflictError(f"writing {name}: somebody else wrote first (ConditionNotMet)")
+
+    def _put(
+        self,
+        name: str,
+        data: bytes,
+        metadata: Mapping[str, str],
+        content_type: str,
+        blocks: Mapping[str, bytes],
+    ) -> None:
+        blob = Blob(name, f'"0x{next(self._etags):X}"', len(data), dict(metadata))
+        self._blobs[name] = _Stored(blob, data, content_type, blocks)
+        self._staged.pop(name, None)

@@ -1,0 +1,341 @@
+"""One window becomes one blob with its receipt: whatever fails, whenever, and however many try it."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from math import comb
+
+import pytest
+
+from shared import exporter as exporter_module
+from shared.errors import ConflictError, DeadlineError, ExportError, ServiceError, StorageError, TransportError
+from shared.exporter import DEADLINE_SECONDS
+from shared.model import Batch, Receipt, Window
+from shared.receipts import from_metadata
+from shared.state import State
+from tests.parts.fakes import Crashed, FakeSource, World, between, make_export, order, read_rows, rows_of, texts
+from tests.parts.faulty import Act, FailsAt, Interfere, Steps
+from tests.parts.lockstep import Worker, interleavings
+from tests.parts.memory_container import MemoryContainer
+
+WINDOW = between("10:00", "11:00")
+NAME = "events/window_date=2026-11-21/window_hour=10/20261121T100000Z_20261121T110000Z.jsonl.gz"
+
+
+def planned_world(**options: str) -> World:
+    """Return a world whose export has begun."""
+    world = World([make_export(**options)])  # type: ignore[arg-type]  # only text options are used here
+    world.state().origin(world.exports[0])
+    return world
+
+
+def check_stored_once(world: World, window: Window = WINDOW) -> Receipt:
+    """Assert that a window has just one blob, with its rows, and a receipt that tells the truth."""
+    (blob,) = world.data.list("events/", metadata=True)
+    receipt = from_metadata(blob.metadata)
+    document = world.data.read(blob.name)
+    assert document is not None
+    assert receipt.sha256 == hashlib.sha256(document.data).hexdigest()
+    assert receipt.window == window
+    assert read_rows(world.data, blob.name) == rows_of(window)
+    assert receipt.rows == len(rows_of(window))
+    return receipt
+
+
+def test_a_window_becomes_one_blob_with_its_receipt() -> None:
+    """The receipt says what was stored, when, with what, and what the source was asked."""
+    world = planned_world()
+    receipt = world.exporter().run(order(world.exports[0], WINDOW))
+    assert receipt == check_stored_once(world)
+    assert [blob.name for blob in world.data.list("")] == [NAME]
+    assert receipt.config == world.exports[0].digest
+    assert (receipt.revision, receipt.source, receipt.exported_at) == (1, "log_analytics", world.clock.now())
+    assert (receipt.first_time, receipt.last_time) == ("2026-11-21T10:00:00.0000000Z", "2026-11-21T10:50:00.0000000Z")
+    assert (receipt.slices, receipt.requests, receipt.answer_bytes) == (2, 2, 200)
+
+
+def test_the_configuration_is_kept_before_the_blob() -> None:
+    """Whoever finds a blob finds the configuration that its receipt names, also after a crash between."""
+    world = planned_world()
+    seen: list[str] = []
+
+    def watch(name: str, act: Act) -> object:
+        seen.append(name.partition(".")[0])
+        return act()
+
+    steps = Steps(watch)
+    exporter = world.exporter(
+        data=steps.container(world.data), state=State(steps.container(world.documents), world.clock)
+    )
+    exporter.run(order(world.exports[0], WINDOW))
+    digest = world.exports[0].digest
+    assert seen.index(f"write events/configs/{digest}") < seen.index(f"stage {NAME}".partition(".")[0])
+    assert seen[-1].startswith("commit")
+
+
+def test_a_rerun_changes_nothing() -> None:
+    """A message that arrives again does not even ask the source."""
+    world = planned_world()
+    world.exporter().run(order(world.exports[0], WINDOW))
+    before = world.data.head(NAME)
+    source = FakeSource()
+    assert world.exporter(source=source).run(order(world.exports[0], WINDOW)) is None
+    assert source.read_windows == []
+    assert world.data.head(NAME) == before
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    """Two exports of one window, in other batches, have one hash."""
+    hashes = set()
+    for size in (1, 4, 99):
+        world = planned_world()
+        receipt = world.exporter(source=FakeSource(size)).run(order(world.exports[0], WINDOW))
+        assert receipt is not None
+        hashes.add(receipt.sha256)
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(("format_", "empty"), [("jsonl.gz", False), ("jsonl", True)])
+def test_a_window_without_rows_is_a_valid_empty_file(format_: str, *, empty: bool) -> None:
+    """It is stored like any other, so that it is covered and its receipt says: no rows."""
+
+    class Empty:
+        def read(self, _window: Window, _deadline: float) -> Iterator[Batch]:
+            yield Batch([])
+
+    world = planned_world(format_=format_)
+    receipt = world.exporter(source=Empty()).run(order(world.exports[0], WINDOW))
+    (blob,) = world.data.list("events/")
+    assert receipt is not None
+    assert (receipt.rows, receipt.first_time, receipt.last_time) == (0, None, None)
+    assert read_rows(world.data, blob.name) == []
+    assert (blob.size == 0) == empty
+    assert texts(world.stored()) == ["10:00-11:00"]
+
+
+def test_a_large_window_is_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All block ids of a blob have one length, no block is larger than said, and the order is kept."""
+    monkeypatch.setattr(exporter_module, "BLOCK_BYTES", 37)
+    staged: list[tuple[str, int]] = []
+
+    class Noting(MemoryContainer):
+        def stage(self, name: str, block: str, data: bytes) -> None:
+            staged.append((block, len(data)))
+            super().stage(name, block, data)
+
+    world = planned_world(format_="jsonl")
+    world.data = Noting()
+    world.exporter().run(order(world.exports[0], WINDOW))
+    check_stored_once(world)
+    assert len(staged) > 5
+    assert {len(block) for block, _ in staged} == {len(staged[0][0])}
+    assert len({block for block, _ in staged}) == len(staged)
+    assert {size for _, size in staged[:-1]} == {37}
+    assert len(staged[0][0]) <= 64, "Azure's limit for a block id"
+
+
+def test_an_error_that_a_retry_can_mend_is_raised() -> None:
+    """The queue delivers the message again; nothing is recorded, nothing stored."""
+    world = planned_world()
+    world.source = FakeSource()
+    world.source.errors = [TransportError("broken off")]
+    with pytest.raises(TransportError):
+        world.exporter().run(order(world.exports[0], WINDOW))
+    assert world.state().failures("events") == []
+    assert world.stored() == []
+
+
+def test_an_error_that_no_retry_mends_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    """It does not raise, so the message is done; the log has the service's words, the window a next try."""
+    world = planned_world()
+    world.source = FakeSource()
+    world.source.errors = [
+        ServiceError("Graph", status=403, code="Forbidden", message="no role", request_id="r-1", retryable=False)
+    ]
+    assert world.exporter().run(order(world.exports[0], WINDOW)) is None
+    (failure,) = world.state().failures("events")
+    assert (failure.window, failure.times) == (WINDOW, 1)
+    assert "no role" in caplog.text
+    assert "r-1" in caplog.text
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_a_poisoned_message_is_recorded() -> None:
+    """After too many deliveries the window rests, and each further time for longer."""
+    world = planned_world()
+    for times in (1, 2):
+        world.exporter().give_up(order(world.exports[0], WINDOW))
+        (failure,) = world.state().failures("events")
+        assert failure.times == times
+
+
+def test_two_workers_give_up_at_the_same_time() -> None:
+    """One records the failure; the other one leaves it at that."""
+    world = planned_world()
+
+    class Contested(MemoryContainer):
+        def write(self, name: str, data: bytes, **options: object) -> None:  # type: ignore[override]
+            raise ConflictError("somebody else wrote first")
+
+    world.exporter(documents=Contested()).give_up(order(world.exports[0], WINDOW))
+
+
+def test_a_window_that_takes_too_long_is_given_back() -> None:
+    """Past the deadline the worker ends itself, says how to mend it, and stores nothing."""
+    world = planned_world()
+
+    class Slow(FakeSource):
+        def read(self, window: Window, deadline: float) -> Iterator[Batch]:
+            assert deadline == world.clock.monotonic() + DEADLINE_SECONDS
+            for batch in super().read(window, deadline):
+                world.clock.sleep(DEADLINE_SECONDS * 0.6)
+                yield batch
+
+    with pytest.raises(DeadlineError, match="events a shorter window"):
+        world.exporter(source=Slow()).run(order(world.exports[0], WINDOW))
+    assert world.stored() == []
+
+
+@pytest.mark.parametrize("change", [{"pipeline": "other"}, {"name": "other"}])
+def test_a_message_of_another_configuration_is_dropped(change: dict[str, str]) -> None:
+    """A worker stores nothing that the planner would not order now."""
+    world = planned_world()
+    message = order(make_export(**change), WINDOW)  # type: ignore[arg-type]  # see planned_world
+    assert world.exporter().run(message) is None
+    assert world.stored() == []
+
+
+def _fail_at(world: World, number: int, error: BaseException, *, after: bool) -> str | None:
+    """Run the window with a failure at one step; return the step's name, or None if there is none so late."""
+    failing = FailsAt(number, error, after=after)
+    steps = Steps(failing)
+    exporter = world.exporter(
+        data=steps.container(world.data),
+        state=State(steps.container(world.documents), world.clock),
+        source=steps.source(world.source),
+    )
+    try:
+        exporter.run(order(world.exports[0], WINDOW))
+    except (ExportError, Crashed) as raised:
+        assert raised is error
+    return failing.happened
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("crash", [False, True], ids=["error", "crash"])
+def test_a_failure_at_any_step_costs_nothing(*, after: bool, crash: bool) -> None:
+    """A call fails, or its answer is lost, or the process dies there; the next delivery mends it."""
+    happened: list[str] = []
+    while True:
+        world = World()
+        error = Crashed() if crash else StorageError("storage failed", retryable=True)
+        step = _fail_at(world, len(happened), error, after=after)
+        world.exporter().run(order(world.exports[0], WINDOW))
+        check_stored_once(world)
+        if step is None:
+            break
+        happened.append(step.partition(" ")[0])
+    assert happened == ["read", "write", "list", "list", "write", *["source"] * 3, "stage", "commit"]
+
+
+def test_a_commit_whose_answer_was_lost_is_recognised() -> None:
+    """The client repeats the commit and is refused by its own blob: the receipt shows that it is its own."""
+
+    class Lossy(MemoryContainer):
+        def commit(self, *positional: object, **named: object) -> None:
+            super().commit(*positional, **named)  # type: ignore[arg-type]
+            super().commit(*positional, **named)  # type: ignore[arg-type]
+
+    world = planned_world()
+    world.data = Lossy()
+    receipt = world.exporter().run(order(world.exports[0], WINDOW))
+    assert receipt is not None
+    assert receipt == check_stored_once(world)
+
+
+def test_a_refused_commit_without_a_blob_is_tried_again() -> None:
+    """Where the blob that won is gone again, the message comes back."""
+
+    class Contested(MemoryContainer):
+        def commit(self, *_positional: object, **_named: object) -> None:
+            raise ConflictError("somebody else wrote first")
+
+    world = planned_world()
+    world.data = Contested()
+    with pytest.raises(ConflictError):
+        world.exporter().run(order(world.exports[0], WINDOW))
+
+
+class Lossy:
+    """Commits, loses the answer, and commits again, as the storage client does."""
+
+    def __init__(self, inner: Interfere) -> None:
+        self._inner = inner
+
+    def __call__(self, name: str, act: Act) -> object:
+        """Pass a step on; a commit happens twice."""
+        result = self._inner(name, act)
+        return act() if name.startswith("commit") else result
+
+
+def _workers(world: World, exports: Sequence[object], *, lossy: bool) -> list[Worker]:
+    """Return two workers that export a window each with a configuration of its own."""
+
+    def worker(number: int) -> Worker:
+        def run(interfere: Interfere) -> object:
+            steps = Steps(Lossy(interfere) if lossy and number == 0 else interfere)
+            return worlds[number].exporter(
+                data=steps.container(world.data), state=states[number], source=steps.source(FakeSource(size=99))
+            ).run(order(worlds[number].exports[0], windows[number]))
+
+        return run
+
+    chosen = [each for each in exports if isinstance(each, tuple)]
+    worlds = [
+        World([export], clock=world.clock, data=world.data, documents=world.documents) for export, _ in chosen
+    ]
+    windows = [window for _, window in chosen]
+    states = [each.state() for each in worlds]
+    for state, each in zip(states, worlds, strict=True):
+        state.origin(each.exports[0])
+        state.register(each.exports[0])
+    return [worker(number) for number in range(len(chosen))]
+
+
+@pytest.mark.parametrize("lossy", [False, True], ids=["answered", "answer lost"])
+def test_two_workers_on_one_window_in_every_order(*, lossy: bool) -> None:
+    """However their steps fall, one blob is there, and just one worker takes it for its own."""
+    worlds: list[World] = []
+
+    def begin() -> list[Worker]:
+        worlds.append(planned_world())
+        export = worlds[-1].exports[0]
+        return _workers(worlds[-1], [(export, WINDOW)] * 2, lossy=lossy)
+
+    orders = set()
+    for sequence, results in interleavings(begin):
+        receipt = check_stored_once(worlds[-1])
+        assert [result for result in results if result is not None] == [receipt], (sequence, results)
+        orders.add(sequence)
+    assert len(orders) == len(worlds) > comb(10, 5), "the steps of both really fell in every order"
+
+
+def test_two_workers_of_two_configurations_in_every_order() -> None:
+    """Before and after a change of the window length, at the same time: no row is stored twice.
+
+    The list of what is in flight keeps this from happening, but it is a cache that may be lost.
+    """
+    worlds: list[World] = []
+    old, new = make_export(), make_export(window="2h")
+
+    def begin() -> list[Worker]:
+        worlds.append(World([old]))
+        worlds[-1].state().origin(old)
+        return _workers(worlds[-1], [(old, WINDOW), (new, between("10:00", "12:00"))], lossy=False)
+
+    doubled = [
+        f"{sequence}: {texts(worlds[-1].stored())}"
+        for sequence, _ in interleavings(begin)
+        if len(worlds[-1].stored()) > 1
+    ]
+    assert doubled == [], f"{len(doubled)} of {len(worlds)} orders store rows twice, for example {doubled[0]}"

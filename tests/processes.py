@@ -1,0 +1,29 @@
+"""Whether a process lives, for tests that promise that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is not a zombie that its parent has yet to collect."""
+    if os.name == "nt":
+        command = ["tasklist", "/FI", f"PID eq {pid}", "/NH"]
+        return str(pid) in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        os.kill(pid, 0)
+        return not status.exists() or status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def wait_until_gone(pid: int, seconds: float = 20.0) -> None:
+    """Wait until a process has ended. Raises AssertionError if it has not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still running after {seconds} s"
+        time.sleep(0.05)
