@@ -11,7 +11,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the one place that an older Pyth
     sys.exit(
         "dev.py needs Python 3.11 or newer; this is Python %d.%d (%s).\n"  # noqa: UP031 - see above
         "What to do: install a newer Python (https://www.python.org/downloads/) and start dev.py with it,\n"
-        "for example: python3.13 dev.py demo (on Windows: py -3.13 dev.py demo)" % (sys.version_info[0], sys.version_info[1], sys.executable)
+        "for example: python3.13 dev.py demo (on Windows: py -3.13 dev.py demo)"
+        % (sys.version_info[0], sys.version_info[1], sys.executable)
     )
 
 from local.commands import main  # only once this Python is known to understand it

@@ -26,6 +26,7 @@ Orders = func.Out[List[str]]  # noqa: UP006  as above
 
 def create_app(settings: Settings) -> func.FunctionApp:
     """Return the function app for these settings."""
+    logging.getLogger("azure").setLevel(logging.WARNING)  # the SDKs log every request they send
     app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     parts = App(settings)
     app.register_functions(_timers(parts))

@@ -49,7 +49,6 @@ class Azurite:
         cls,
         *,
         folder: Path | None = None,
-        in_memory: bool = False,
         blob_port: int = 0,
         queue_port: int = 0,
         table_port: int = 0,
@@ -59,12 +58,12 @@ class Azurite:
     ) -> Self:
         """Install Azurite where it is not, start it and wait until it answers.
 
-        `folder` keeps the data; without it, or with `in_memory`, they live in memory. Port 0 is any free one.
+        `folder` keeps the data; without it they live in memory. Port 0 is any free one.
         `cert` and `key` (PEM files) switch to https; `oauth` then accepts any well-formed bearer token whose
         audience is Storage, unsigned ones too. Raises `StepError` where it is not up within `READY_SECONDS`.
         """
-        if in_memory and folder is not None:
-            raise ValueError("Azurite.start: give a folder or in_memory, not both")
+        if (cert is None) != (key is None):
+            raise ValueError("Azurite.start: a certificate needs its key, and a key its certificate")
         script = ensure_installed() / "azurite" / "dist" / "src" / "azurite.js"
         # Also its working directory, which Azurite wants to be writable even with data in memory.
         directory = folder.resolve() if folder else Path(tempfile.gettempdir())

@@ -155,7 +155,7 @@ def _section(title: str, argv: Sequence[str | Path]) -> int:
     """Run a command in the checkout under a heading; return its exit code."""
     say(f"\n── {title} " + "─" * max(4, 100 - len(title)))
     started = time.monotonic()
-    code = subprocess.run([str(part) for part in argv], cwd=ROOT, check=False).returncode
+    code = _wait(subprocess.Popen([str(part) for part in argv], cwd=ROOT))
     if code != 0:
         say(f"{title}: failed (exit code {code}) after {time.monotonic() - started:.0f} s")
     return code
@@ -168,9 +168,23 @@ def _become(argv: Sequence[str | Path]) -> int:
     sys.stdout.flush()
     if os.name != "nt":
         os.execv(command[0], command)  # noqa: S606 - no shell is the point
-    process = subprocess.Popen(command)  # Windows cannot replace a process
+    return _wait(subprocess.Popen(command))  # Windows cannot replace a process
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a command that the terminal's Ctrl-C reaches too, so that it can tidy up; its exit code.
+
+    Ctrl-C is passed on once the command has ended; a second one ends it at once.
+    """
+    interrupted = False
     while True:
         try:
-            return process.wait()
+            code = process.wait()
         except KeyboardInterrupt:
-            continue  # the console sent Ctrl-C to both; the child ends in its own time
+            if interrupted:
+                process.kill()
+            interrupted = True
+            continue
+        if interrupted:
+            raise KeyboardInterrupt
+        return code

@@ -175,7 +175,7 @@ def _blob_problems(blob: Stored, rows_at: Callable[[int, int], Iterator[Row]]) -
     if missing := wanted - stored:
         yield f"rows missing: {missing.total()}, such as{_examples(demanded, missing)}"
     if extra := stored - wanted:
-        yield f"rows doubled, altered or of another window: {extra.total()}, such as{_examples(decoded, extra)}"
+        yield f"rows doubled, altered or misplaced: {extra.total()}, such as{_examples(decoded, extra)}"
 
 
 def _examples(rows: Iterable[Row], frozen: Counter[Hashable]) -> str:

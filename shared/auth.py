@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _EPOCH = parse_instant("1970-01-01")
 _REFRESH_BEFORE = 300  # seconds; Entra ID tokens live for an hour or more, requests for minutes
+_BUSY = ("AADSTS90033", "AADSTS50196", "AADSTS90024")  # Entra ID's codes for "later" ("AADSTS error codes")
 _INTERACTIVE = {"azure_cli", "device_code"}
 _AZURE_CLI_APP = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"  # the public client that azure-identity defaults to
 
@@ -63,11 +64,11 @@ def _get_token(credential: "TokenCredential", scope: str) -> tuple[str, int]:
 
     try:
         answer = credential.get_token(scope)
-    except (AzureError, ValueError) as error:
+    except (AzureError, ValueError, OSError) as error:
         # azure-identity words what is wrong and which setting to look at; Entra ID's own refusals carry an
         # AADSTS code and stay as they are until somebody changes something.
         failure = CredentialError(f"no token for {scope}: {error}")
-        failure.retryable = "AADSTS" not in str(error)
+        failure.retryable = "AADSTS" not in str(error) or any(code in str(error) for code in _BUSY)
         raise failure from error
     return answer.token, answer.expires_on
 

@@ -26,6 +26,7 @@ class BlobStore:
     """One storage account. The client is built on first use. Thread-safe."""
 
     def __init__(self, storage: Storage, build_credential: "Callable[[Credential], TokenCredential]") -> None:
+        self.setting = storage.setting
         self._storage = storage
         self._build_credential = build_credential
         self._lock = threading.Lock()
@@ -52,7 +53,7 @@ class BlobContainer:
 
     def head(self, name: str) -> Blob | None:
         """Return the blob's properties, or None where there is none."""
-        with _translated(f"reading the properties of {self._name}/{name}"):
+        with self._translated(f"reading the properties of {self._name}/{name}"):
             properties = _unless_missing(self._client().get_blob_client(name).get_blob_properties)
         return None if properties is None else _blob(properties)
 
@@ -60,7 +61,7 @@ class BlobContainer:
         """Yield the committed blobs whose names begin with a prefix, in name order."""
         from azure.core.exceptions import ResourceNotFoundError
 
-        with _translated(f"listing {self._name}/{prefix}"):
+        with self._translated(f"listing {self._name}/{prefix}"):
             try:
                 for properties in self._client().list_blobs(
                     name_starts_with=prefix, include=["metadata"] if metadata else None
@@ -72,7 +73,7 @@ class BlobContainer:
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Upload one block. Nothing is visible until a commit names it."""
         client = self._client().get_blob_client(name)
-        with _translated(f"staging a block of {self._name}/{name}"):
+        with self._translated(f"staging a block of {self._name}/{name}"):
             self._creating(lambda: client.stage_block(block, data, length=len(data)))
 
     def commit(
@@ -83,13 +84,13 @@ class BlobContainer:
         *,
         etag: str | None,
         content_type: str,
-    ) -> None:
+    ) -> str:
         """Make blocks and metadata the blob, at once, if its ETag is still ``etag`` (None: there is none)."""
         from azure.storage.blob import BlobBlock, ContentSettings
 
         client = self._client().get_blob_client(name)
-        with _translated(f"committing {self._name}/{name}"):
-            self._creating(
+        with self._translated(f"committing {self._name}/{name}"):
+            answer = self._creating(
                 lambda: client.commit_block_list(
                     [BlobBlock(block) for block in blocks],
                     content_settings=ContentSettings(content_type=content_type),
@@ -97,10 +98,11 @@ class BlobContainer:
                     **_condition(etag),
                 )
             )
+        return _quoted(answer["etag"])
 
     def read(self, name: str) -> Document | None:
         """Return a small blob, or None where there is none."""
-        with _translated(f"reading {self._name}/{name}"):
+        with self._translated(f"reading {self._name}/{name}"):
             download = _unless_missing(self._client().get_blob_client(name).download_blob)
             return (
                 None if download is None else Document(download.readall(), _quoted(download.properties.etag))
@@ -113,7 +115,7 @@ class BlobContainer:
         from azure.storage.blob import ContentSettings
 
         client = self._client().get_blob_client(name)
-        with _translated(f"writing {self._name}/{name}"):
+        with self._translated(f"writing {self._name}/{name}"):
             self._creating(
                 lambda: client.upload_blob(
                     data,
@@ -124,26 +126,31 @@ class BlobContainer:
                 )
             )
 
-    def delete(self, name: str) -> None:
-        """Delete a blob; one that is gone already is no error."""
-        with _translated(f"deleting {self._name}/{name}"):
-            _unless_missing(self._client().get_blob_client(name).delete_blob)
+    def delete(self, name: str, *, etag: str | None = None) -> None:
+        """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
+        condition = {} if etag is None else _condition(etag)
+        client = self._client().get_blob_client(name)
+        with self._translated(f"deleting {self._name}/{name}"):
+            _unless_missing(lambda: client.delete_blob(**condition))
 
     def _client(self) -> "ContainerClient":
         return self._store.client(self._name)
 
-    def _creating(self, write: Any) -> None:
-        """Write; where the container is missing, create it and write again."""
+    def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        return _translated(doing, self._store.setting)
+
+    def _creating(self, write: Callable[[], Any]) -> Any:
+        """Write; where the container is missing, create it and write again. Returns storage's answer."""
         from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
         try:
-            write()
+            return write()
         except ResourceNotFoundError as error:
             if getattr(error, "error_code", None) != "ContainerNotFound":
                 raise
             with contextlib.suppress(ResourceExistsError):  # another worker was quicker
                 self._client().create_container()
-            write()
+            return write()
 
 
 def _service(
@@ -195,10 +202,11 @@ def _unless_missing(call: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _translated(doing: str) -> Generator[None]:
+def _translated(doing: str, setting: str) -> Generator[None]:
     """Turn azure-core's errors into ours: what was being done, the code, the request id; never a SAS."""
     from azure.core.exceptions import (
         AzureError,
+        ClientAuthenticationError,
         HttpResponseError,
         ResourceExistsError,
         ResourceModifiedError,
@@ -208,23 +216,35 @@ def _translated(doing: str) -> Generator[None]:
         yield
     except (ResourceExistsError, ResourceModifiedError) as error:
         raise ConflictError(f"{doing}: somebody else wrote first ({_code(error)})") from error
+    except ClientAuthenticationError as error:
+        if hasattr(error, "error_code"):  # storage's own refusal
+            raise _failed(doing, error) from error
+        # The request was never sent: no token from the identity, or a key that cannot sign. The former says
+        # why; the latter's text is of no use and is left out for what it may quote.
+        why = str(error) if "sign" not in type(error).__name__.lower() else "its key cannot be used"
+        raise StorageError(f"{doing} failed: the connection {setting}: {why}", retryable=False) from error
     except HttpResponseError as error:
         code = _code(error)
         if code in _CONFLICTS:
             raise ConflictError(f"{doing}: somebody else wrote first ({code})") from error
-        status = error.status_code or 0
-        response: Any = error.response
-        request_id = response.headers.get("x-ms-request-id") if response is not None else None
-        raise StorageError(
-            f"{doing} failed: {status} {code} (request id {request_id or 'not given'}){_advice(status)}",
-            retryable=status in _TRANSIENT or status == 0,
-        ) from error
+        raise _failed(doing, error) from error
     except AzureError as error:  # storage could not be reached, also after the client's retries
         raise StorageError(f"{doing} failed: {type(error).__name__}", retryable=True) from error
 
 
+def _failed(doing: str, error: Any) -> StorageError:
+    """Return what storage's refusal means to us."""
+    status = error.status_code or 0
+    request_id = error.response.headers.get("x-ms-request-id") if error.response is not None else None
+    return StorageError(
+        f"{doing} failed: {status} {_code(error)} (request id {request_id or 'not given'}){_advice(status)}",
+        retryable=status in _TRANSIENT or status == 0,
+    )
+
+
 def _code(error: Any) -> str:
-    return str(getattr(error, "error_code", None) or error.reason or "unknown")
+    code = getattr(error, "error_code", None) or error.reason or "unknown"
+    return str(getattr(code, "value", code))  # codes that azure-storage-blob knows are members of an enum
 
 
 def _advice(status: int) -> str:

@@ -1,26 +1,62 @@
 """What is stored -> covered time -> gaps. Blob names alone decide; nothing remembered does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from shared.layout import parse_blob_name, prefixes
-from shared.model import Container, Export, Window
+from shared.model import Blob, Container, Export, Measured, Window
 from shared.windows import cells, grid_floor, overlap, subtract
 
+_NEIGHBOURS = 6
 
-def stored_windows(data: Container, export: str, span: Window, longest: int) -> list[Window]:
-    """Return the stored windows of an export that overlap a span.
 
-    A blob lies under the day on which its window begins, so the listing begins ``longest`` ticks before the
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A window that is stored, and its blob as a listing shows it."""
+
+    window: Window
+    extension: str
+    blob: Blob
+
+
+def stored_near(
+    data: Container, export: str, span: Window, longest: int, *, metadata: bool = False
+) -> list[Stored]:
+    """Return an export's stored windows that may overlap a span, and others near it, in name order.
+
+    A blob lies under the hour in which its window begins, so the listing begins ``longest`` ticks before the
     span: the longest window that the export ever had.
     """
     reach = Window(max(0, span.start - longest), span.end)
     found = []
     for prefix in prefixes(export, reach):
-        for blob in data.list(prefix):
+        for blob in data.list(prefix, metadata=metadata):
             parsed = parse_blob_name(blob.name)
-            if parsed is not None and overlap(parsed[0], span):
-                found.append(parsed[0])
+            if parsed is not None:
+                found.append(Stored(*parsed, blob))
     return found
+
+
+def covered(found: Iterable[Stored], span: Window) -> list[Window]:
+    """Return the stored windows that overlap a span."""
+    return [each.window for each in found if overlap(each.window, span)]
+
+
+def measured(found: Iterable[Stored], window: Window, config: str) -> Measured | None:
+    """Return what the nearest windows of the same configuration held, at most; None where there are none.
+
+    Needs a listing with metadata. The largest of a few, because asking too much costs a request more than
+    asking too little.
+    """
+    alike = [each for each in found if each.blob.metadata.get("config") == config and each.window != window]
+    nearest = sorted(alike, key=lambda each: abs(each.window.start - window.start))[:_NEIGHBOURS]
+    if not nearest:
+        return None
+
+    def most(key: str) -> float:
+        return max(int(each.blob.metadata[key]) / (each.window.end - each.window.start) for each in nearest)
+
+    return Measured(rows=most("rows"), answer_bytes=most("answer_bytes"))
 
 
 def due_until(export: Export, now: int) -> int:

@@ -95,6 +95,13 @@ class IncompleteAnswerError(ServiceError):
     """The service answered 200, but says itself (``PartialError``), or shows, that rows are missing."""
 
 
+class AnswerTooLargeError(IncompleteAnswerError):
+    """The service cut its answer, or gave up computing it, because too much was asked at once.
+
+    Asking for less can help; asking the same again cannot.
+    """
+
+
 class ProtocolError(ExportError):
     """A service's answer is not of the documented form, so nothing of it may be taken for data."""
 

@@ -1,19 +1,20 @@
 """One window: source -> format -> staged blocks -> one conditional commit of rows and receipt."""
 
+import contextlib
 import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from shared import VERSION
-from shared.coverage import cell_of, is_planned, stored_windows
+from shared.coverage import Stored, cell_of, covered, is_planned, measured, stored_near
 from shared.errors import ConflictError, DeadlineError, ExportError
 from shared.events import event
 from shared.layout import blob_name
-from shared.model import Clock, Container, Export, Format, Message, Receipt, Source
+from shared.model import Clock, Container, Export, Format, Measured, Message, Receipt, Source, Window
 from shared.receipts import to_metadata
 from shared.state import State
-from shared.windows import SECOND
+from shared.windows import SECOND, overlap
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +49,11 @@ class Exporter:
         recorded, and the planner tries the window again later.
         """
         try:
-            export = self._ordered(message)
-            return None if export is None else self._export(export, message, attempt)
+            export = self._exports.get(message.export)
+            if export is None or export.digest != message.config:
+                _dropped(message, "its export is gone, paused, or configured otherwise")
+                return None
+            return self._run(export, message, attempt)
         except ExportError as error:
             event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
             if error.retryable:
@@ -76,24 +80,47 @@ class Exporter:
             next_try_in=f"{pause}s",
         )
 
-    def _ordered(self, message: Message) -> Export | None:
-        """Return the export of a message, or None when the planner would not issue the message now."""
-        export = self._exports.get(message.export)
-        if export is None or export.digest != message.config:
-            event(_log, "window dropped", message, why="its export is gone, paused, or configured otherwise")
+    def _run(self, export: Export, message: Message, attempt: int) -> Receipt | None:
+        """Export the window if the planner would issue its message now, given what is stored."""
+        window = message.window
+        origin = self._state.origin(export).tick
+        cell = cell_of(export, window.start)
+        found = self._near(export, cell)
+        stored = covered(found, cell)
+        if window in stored:
+            self._withdraw_if_overlapped(message, found)
+            _dropped(message, "it is stored already")
             return None
-        origin = self._state.origin(export)
-        cell = cell_of(export, message.window.start)
-        stored = stored_windows(self._data, export.name, cell, self._state.longest_window(export.name))
-        if not is_planned(export, message.window, stored, origin, self._clock.now()):
-            why = (
-                "it is stored already" if message.window in stored else "it is not what would be planned now"
-            )
-            event(_log, "window dropped", message, why=why)
+        if not is_planned(export, window, stored, origin, self._clock.now()):
+            _dropped(message, "it is not what would be planned now")
             return None
-        return export
+        return self._export(export, message, attempt, measured(found, window, export.digest))
 
-    def _export(self, export: Export, message: Message, attempt: int) -> Receipt | None:
+    def _near(self, export: Export, span: Window) -> list[Stored]:
+        """List what is stored in and near a span, with receipts."""
+        longest = self._state.longest_window(export.name)
+        return stored_near(self._data, export.name, span, longest, metadata=True)
+
+    def _withdraw_if_overlapped(self, message: Message, found: Sequence[Stored]) -> bool:
+        """Delete the message's stored window when another one overlaps it; return whether that was so.
+
+        Two workers with configurations of different window lengths can only store overlapping windows when
+        what is in flight was lost; whoever finds the other's makes way, so that no row stays twice, and
+        what is then a gap is planned again.
+        """
+        window = message.window
+        if not any(each.window != window and overlap(each.window, window) for each in found):
+            return False
+        for each in found:
+            if each.window == window:
+                with contextlib.suppress(ConflictError):  # it has been replaced since
+                    self._data.delete(each.blob.name, etag=each.blob.etag)
+        event(_log, "window withdrawn: another one overlaps it", message, level=logging.WARNING)
+        return True
+
+    def _export(
+        self, export: Export, message: Message, attempt: int, size: Measured | None
+    ) -> Receipt | None:
         began = self._clock.monotonic()
         deadline = began + DEADLINE_SECONDS
         format_ = self._formats[export.format]
@@ -102,7 +129,7 @@ class Exporter:
         staging = _Staging(self._data, name)
         writer = format_.writer()
         slices = requests = answer_bytes = 0
-        for batch in self._open_source(export).read(message.window, deadline):
+        for batch in self._open_source(export).read(message.window, deadline, size):
             staging.add(writer.write(batch))
             slices += batch.slices
             requests += batch.requests
@@ -131,6 +158,8 @@ class Exporter:
         if not staging.commit(receipt, format_.content_type):
             event(_log, "window left to the worker that stored it first", message, attempt=attempt)
             return None
+        if self._withdraw_if_overlapped(message, self._near(export, message.window)):
+            return None
         seconds = f"{self._clock.monotonic() - began:.1f}"
         event(
             _log,
@@ -142,6 +171,10 @@ class Exporter:
             attempt=attempt,
         )
         return receipt
+
+
+def _dropped(message: Message, why: str) -> None:
+    event(_log, "window dropped", message, why=why)
 
 
 class _Staging:

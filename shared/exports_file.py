@@ -7,6 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ import msgspec
 
 from shared.errors import Problem
 from shared.model import Export, SourceType
-from shared.windows import DAY, SECOND, parse_duration, parse_instant
+from shared.windows import DAY, SECOND, format_duration, parse_duration, parse_instant
 
 LONGEST_WINDOW = 7 * DAY
 
@@ -54,6 +55,16 @@ class _Common(msgspec.Struct, frozen=True):
     enabled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """An export's times in ticks; ``offset`` less than a window, ``start`` negative where it is relative."""
+
+    window: int
+    offset: int
+    lag: int
+    start: int
+
+
 class _ExportsFile:
     """Reads the exports file and gathers what is wrong with it."""
 
@@ -82,7 +93,7 @@ class _ExportsFile:
             label = repr(entry["name"]) if isinstance(entry.get("name"), str) else f"number {position}"
             where = f"{self._path.name}: export {label}"
             before = len(self.problems)
-            if names.count(str(entry.get("name", "")).lower()) > 1:
+            if "name" in entry and names.count(str(entry["name"]).lower()) > 1:
                 self._wrong(
                     f"{where}: name", "the same name in another entry", "one entry a name: it names the data"
                 )
@@ -95,7 +106,7 @@ class _ExportsFile:
 
     def _entries(self) -> list[dict[str, Any]]:
         try:
-            document = tomllib.loads(self._path.read_text("utf-8"))
+            document = tomllib.loads(self._path.read_text("utf-8-sig"))
         except OSError as error:
             self._wrong(
                 f"exports file {self._path}",
@@ -120,43 +131,50 @@ class _ExportsFile:
         values = dict(self._resolved(entry, where))
         common_values = {key: values.pop(key) for key in list(values) if key in _Common.__struct_fields__}
         common = self._struct(_Common, common_values, where)
-        if common is None:
-            return None
-        source = self._sources.get(common.source)
-        if source is None:
-            self._wrong(f"{where}: source", repr(common.source), "one of " + ", ".join(self._sources))
-        if common.format not in self._formats:
-            self._wrong(f"{where}: format", repr(common.format), "one of " + ", ".join(self._formats))
-        if not _EXPORT_NAME.fullmatch(common.name):
-            self._wrong(
-                f"{where}: name", repr(common.name), "1 to 63 lower-case letters, digits, inner hyphens"
-            )
-        window = self._ticks(f"{where}: window", common.window)
-        if not 0 < window <= LONGEST_WINDOW:
-            self._wrong(f"{where}: window", repr(common.window), "more than 0s and at most 7d")
-        offset = self._ticks(f"{where}: offset", common.offset)
-        lag = self._ticks(f"{where}: lag", common.lag)
-        start = self._start(f"{where}: start", common.start)
+        times = self._times(common, where) if common else None
+        source = self._source(common_values.get("source"), where)
         options = self._struct(source.options, values, where) if source else None
-        if source is None or options is None:
+        identity = self._identity(source, options, where) if source and options else {}
+        wrong = len(self.problems) > before
+        if wrong or not (common and times and source and options and common.enabled):
             return None
-        identity = self._identity(source, options, where)
-        if len(self.problems) > before or not common.enabled:
-            return None
-        config = _canonical(common, options, identity)
+        config = _canonical(common, times, options, identity)
         return Export(
             name=common.name,
             source=common.source,
             kind=source.kind,
             options=options,
-            window=window,
-            offset=offset % window,
-            lag=lag,
-            start=start,
+            window=times.window,
+            offset=times.offset,
+            lag=times.lag,
+            start=times.start,
             format=common.format,
             identity=identity,
             config=config,
             digest=hashlib.sha256(config).hexdigest()[:16],
+        )
+
+    def _source(self, name: object, where: str) -> SourceType | None:
+        source = self._sources.get(name) if isinstance(name, str) else None
+        if source is None and isinstance(name, str):
+            self._wrong(f"{where}: source", repr(name), "one of " + ", ".join(self._sources))
+        return source
+
+    def _times(self, common: _Common, where: str) -> _Times:
+        """Check the keys that every export has; return its times in ticks."""
+        if common.format not in self._formats:
+            self._wrong(f"{where}: format", repr(common.format), "one of " + ", ".join(self._formats))
+        if not _EXPORT_NAME.fullmatch(common.name):
+            expected = "1 to 63 lower-case letters, digits and inner hyphens"
+            self._wrong(f"{where}: name", repr(common.name), expected)
+        window = self._ticks(f"{where}: window", common.window)
+        if not 0 < window <= LONGEST_WINDOW:
+            self._wrong(f"{where}: window", repr(common.window), "more than 0s and at most 7d")
+        return _Times(
+            window=window,
+            offset=self._ticks(f"{where}: offset", common.offset) % max(1, window),
+            lag=self._ticks(f"{where}: lag", common.lag),
+            start=self._start(f"{where}: start", common.start),
         )
 
     def _identity(self, source: SourceType, options: msgspec.Struct, where: str) -> Mapping[str, str]:
@@ -170,33 +188,30 @@ class _ExportsFile:
 
     def _resolved(self, entry: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
         """Yield an entry's keys and values, app settings and files read in."""
-        for key, value in entry.items():
-            if isinstance(value, str) and (match := _SETTING.fullmatch(value)):
-                setting = self._environ.get(match[1], "").strip()
-                if not setting:
-                    self._wrong(
-                        f"{where}: {key}",
-                        f"{value}, but no app setting {match[1]}",
-                        f"the app setting {match[1]}",
-                    )
-                yield key, setting
-            elif key.endswith("_file"):
-                text = self._file(f"{where}: {key}", value)
-                yield key.removesuffix("_file"), text
-                if key.removesuffix("_file") in entry:
-                    self._wrong(f"{where}: {key}", "both", f"{key.removesuffix('_file')} or {key}, not both")
-            else:
+        for key, given in entry.items():
+            value = given
+            if isinstance(given, str) and (match := _SETTING.fullmatch(given)):
+                value = self._environ.get(match[1], "").strip()
+                if not value:
+                    found = f"{given}, but no app setting {match[1]}"
+                    self._wrong(f"{where}: {key}", found, f"the app setting {match[1]}")
+            if not key.endswith("_file"):
                 yield key, value
+                continue
+            text_key = key.removesuffix("_file")
+            yield text_key, self._file(f"{where}: {key}", value)
+            if text_key in entry:
+                self._wrong(f"{where}: {key}", "both", f"{text_key} or {key}, not both")
 
     def _file(self, where: str, value: object) -> str:
         """Return the text of a file beside the exports file."""
         folder = self._path.parent.resolve()
-        path = (folder / str(value)).resolve()
         try:
+            path = (folder / str(value)).resolve()
             if not path.is_relative_to(folder):
-                raise OSError(0, "a path outside the exports file's folder")
-            return path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+                raise ValueError("a path outside the exports file's folder")
+            return path.read_text("utf-8-sig")
+        except (OSError, ValueError) as error:  # UnicodeDecodeError too, and a path that cannot be one
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self._wrong(where, f"{value!r}: {reason}", "a UTF-8 text file in the exports file's folder")
             return ""
@@ -205,7 +220,7 @@ class _ExportsFile:
         """Convert a table key by key, so that every mistake is found and not only the first."""
         before = len(self.problems)
         known = {info.encode_name: info for info in msgspec.structs.fields(type_)}
-        for key in values.keys() - known.keys():
+        for key in (key for key in values if key not in known):
             self._wrong(
                 f"{where}: {key}",
                 "an unknown key",
@@ -245,17 +260,16 @@ class _ExportsFile:
             return ticks
 
 
-def _canonical(common: _Common, options: msgspec.Struct, identity: Mapping[str, str]) -> bytes:
-    """Return the JSON of all that decides what is stored: equal configurations give equal bytes."""
+def _canonical(common: _Common, times: _Times, options: msgspec.Struct, identity: Mapping[str, str]) -> bytes:
+    """Return the JSON of all that decides what is stored: what stores the same gives the same bytes."""
+    given = {key: value for key, value in msgspec.to_builtins(options).items() if value is not None}
     return msgspec.json.encode(
         {
             "source": common.source,
-            "window": common.window,
-            "offset": common.offset,
+            "window": format_duration(times.window),
+            "offset": format_duration(times.offset),
             "format": common.format,
-            "options": {
-                key: value for key, value in msgspec.to_builtins(options).items() if value is not None
-            },
+            "options": given | {key: identity[key] for key in given.keys() & identity.keys()},
             "identity": identity,
         },
         order="sorted",

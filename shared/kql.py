@@ -15,7 +15,7 @@ _TOKEN = re.compile(
     | (?P<comment>//[^\r\n]*)
     | (?P<string>
           [hH]?(?:```.*?```|~~~.*?~~~)
-        | [hH]?@"(?:[^"]|"")*" | [hH]?@'(?:[^']|'')*'
+        | [hH]?@"(?:[^"\r\n]|"")*" | [hH]?@'(?:[^'\r\n]|'')*'
         | [hH]?"(?:[^"\\\r\n]|\\.)*" | [hH]?'(?:[^'\\\r\n]|\\.)*'
       )
     | (?P<word>[A-Za-z_$][A-Za-z0-9_$]*)
@@ -24,7 +24,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FENCES = ("```", "~~~")
+_NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")  # no word of the language begins with a capital
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,13 @@ def tokens(text: str) -> Iterator[Token]:
         kind = match.lastgroup or ""
         if kind in {"space", "comment"}:
             continue
-        if kind == "mark" and match[0] in "\"'":
+        if kind == "mark" and (match[0] in "\"'" or text.startswith(_FENCES, match.start())):
             raise ValueError(f"the string that begins at character {match.start() + 1} does not end")
         yield Token(kind, match[0], match.start(), match.end())
 
 
 def operators(pipeline: str) -> list[str]:
-    """Return the names of a pipeline's operators, lower-case: ``["where", "project-away"]``.
+    """Return the names of a pipeline's operators: ``["where", "project-away"]``.
 
     Raises ValueError for a text that is not one pipeline: a ``;``, unbalanced brackets, an empty step.
     """
@@ -81,7 +82,7 @@ def _operator(step: list[Token]) -> str:
         if not joined or token.start != end:
             break
         name, end = name + token.text, token.end
-    return name.lower()
+    return name
 
 
 def uses(text: str, name: str) -> bool:

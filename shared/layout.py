@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import date
 
 from shared.model import Window
-from shared.windows import DAY, format_instant, parse_instant
+from shared.windows import DAY, HOUR, format_instant, parse_instant
 
 _NAME = re.compile(
-    r"[^/]+/window_date=[0-9-]{10}/window_hour=[0-9]{2}/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.(.+)"
+    r"[^/]+/window_date=[0-9-]{10}/window_hour=[0-9]{2}/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z0-9.]+)"
 )
 
 
@@ -43,21 +42,24 @@ def parse_blob_name(name: str) -> tuple[Window, str] | None:
     if not match:
         return None
     try:
-        return Window(_expand(match[1]), _expand(match[2])), match[3]
+        window = Window(_expand(match[1]), _expand(match[2]))
     except ValueError:  # a date that there is not, or an end before the start
         return None
+    export = name.partition("/")[0]
+    return (window, match[3]) if blob_name(export, window, match[3]) == name else None
 
 
 def prefixes(export: str, span: Window) -> Iterator[str]:
-    """Yield the shortest list of name prefixes that together hold every window that begins in a span.
+    """Yield a short list of name prefixes that together hold every window that begins in a span.
 
-    Days, for up to a month; months beyond that, so that years of history cost few listings.
+    Hours for up to an hour, days for up to a month, months beyond that: few listings, of few blobs each.
     """
-    first, last = span.start // DAY, (span.end - 1) // DAY
-    width = 10 if last - first < 31 else 7
+    length = span.end - span.start
+    step, width = (HOUR, 13) if length <= HOUR else (DAY, 10 if length <= 31 * DAY else 7)
     seen = ""
-    for day in range(first, last + 1):
-        part = date.fromordinal(day + 1).isoformat()[:width]
-        if part != seen:
-            seen = part
-            yield f"{export}/window_date={part}"
+    for number in range(span.start // step, (span.end - 1) // step + 1):
+        stamp = format_instant(number * step)[:width]
+        if stamp != seen:
+            seen = stamp
+            day, _, hour = stamp.partition("T")
+            yield f"{export}/window_date={day}" + (f"/window_hour={hour}" if hour else "")

@@ -1,6 +1,7 @@
 """The values that pass between stages, all frozen, and the protocols that join the parts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -112,6 +113,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """How much an export's windows hold: rows, and bytes of answer, for each tick."""
+
+    rows: float
+    answer_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """A stored blob as a listing or a HEAD shows it; ``size`` in bytes."""
 
@@ -173,11 +182,27 @@ Connect = Callable[[ApiName], Send]
 """Gives the ``send`` of one of the cloud's APIs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a source is given to work with.
+
+    ``pool`` runs parallel requests; ``parallel`` and ``answer_bytes`` bound how many answers, and of what
+    size, are held in memory.
+    """
+
+    connect: Connect
+    pool: Executor
+    parallel: int
+    answer_bytes: int
+
+
 class Source(Protocol):
     """Something that windows are read from."""
 
-    def read(self, window: Window, deadline: float) -> Iterator[Batch]:
+    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
         """Yield every row of the window once, in one or more batches; give up at ``deadline``.
+
+        ``measured`` is how much the export's windows near this one held, where that is known.
 
         Repeatable. Raises ExportError when the answer is not known to be complete: what was yielded before
         must then be thrown away.
@@ -235,7 +260,7 @@ class SourceType:
     options: type[msgspec.Struct]
     check: Callable[[msgspec.Struct], Iterable[tuple[str, str, str]]]
     identity: Callable[[msgspec.Struct, str | None], Mapping[str, str]]
-    open: Callable[[msgspec.Struct, Connect], Source]
+    open: Callable[[msgspec.Struct, Tools], Source]
 
 
 class Container(Protocol):
@@ -258,10 +283,10 @@ class Container(Protocol):
         *,
         etag: str | None,
         content_type: str,
-    ) -> None:
+    ) -> str:
         """Make blocks and metadata the blob, at once, if its ETag is still ``etag`` (None: if there is none).
 
-        Raises ConflictError when somebody else wrote first.
+        Returns the new ETag. Raises ConflictError when somebody else wrote first.
         """
 
     def read(self, name: str) -> Document | None:
@@ -272,8 +297,8 @@ class Container(Protocol):
     ) -> None:
         """Write a small blob if its ETag is still ``etag`` (None: if there is none). Raises ConflictError."""
 
-    def delete(self, name: str) -> None:
-        """Delete a blob; one that is gone already is no error."""
+    def delete(self, name: str, *, etag: str | None = None) -> None:
+        """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
 
 
 class Clock(Protocol):

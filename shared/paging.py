@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from shared import rawjson
 from shared.errors import ProtocolError, ServiceError
 from shared.model import Request, Send
 
@@ -41,8 +42,8 @@ def pages(send: Send, first: Request) -> Iterator[Page]:
                 error.retryable = True
             raise
         try:
-            page = msgspec.json.decode(body, type=_Body)
-        except msgspec.MsgspecError as error:
+            page = rawjson.decode(body, _Body)
+        except rawjson.UNREADABLE as error:
             raise ProtocolError(f"page {number} is not a page of records: {error}") from error
         yield Page(page.value, body)
         link = page.next_link

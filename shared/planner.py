@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
-from shared.coverage import due_until, stored_windows
-from shared.errors import ConflictError, OriginError
+from shared.coverage import covered, due_until, stored_near
+from shared.errors import ConflictError, OriginError, ProtocolError
 from shared.events import event
 from shared.model import KINDS, Clock, Container, Export, Kind, Message, Window
-from shared.state import Flight, InFlight, State, flight, without
+from shared.state import Flight, InFlight, Origin, State, flight, without
 from shared.windows import MINUTE, cells, cells_newest_first, format_second, overlap, parse_instant, subtract
 
 _log = logging.getLogger(__name__)
@@ -99,11 +99,14 @@ class Planner:
                 continue
             own = [each for each in flights if each.export == export.name]
             try:
-                gaps, position = self._gaps(export, positions.get(export.name, 0), now)
-            except OriginError as error:
+                origin = self._state.origin(export)
+                gaps, position = self._gaps(
+                    export, max(origin.tick, positions.get(_key(export, origin), 0)), now
+                )
+            except (OriginError, ProtocolError) as error:
                 _log.error("export disabled: %s", error)
                 continue
-            positions[export.name] = position
+            positions[_key(export, origin)] = position
             open_ = {each for each in own if any(overlap(each.window, gap) for gap in gaps)}
             landed |= set(own) - open_
             busy = [each.window for each in open_] + self._resting(export, gaps, now)
@@ -118,16 +121,14 @@ class Planner:
             etag=before.etag,
         )
 
-    def _gaps(self, export: Export, position: int, now: int) -> tuple[list[Window], int]:
-        """Return an export's due gaps, and until when everything before them is covered."""
-        origin = self._state.origin(export)
+    def _gaps(self, export: Export, start: int, now: int) -> tuple[list[Window], int]:
+        """Return an export's due gaps from a tick on, and until when everything before them is covered."""
         due = due_until(export, now)
-        start = max(origin, position)
         if start >= due:
             return [], start
         span = Window(start, due)
-        stored = stored_windows(self._data, export.name, span, self._state.longest_window(export.name))
-        gaps = subtract(span, stored)
+        found = stored_near(self._data, export.name, span, self._state.longest_window(export.name))
+        gaps = subtract(span, covered(found, span))
         return gaps, gaps[0].start if gaps else due
 
     def _resting(self, export: Export, gaps: Sequence[Window], now: int) -> list[Window]:
@@ -142,6 +143,11 @@ class Planner:
             elif failure.config == export.digest and failure.next_try > now:
                 resting.append(failure.window)
         return resting
+
+
+def _key(export: Export, origin: Origin) -> str:
+    """Return the name of an export's position, which an export that was begun anew does not inherit."""
+    return f"{export.name} {origin.id}"
 
 
 def _ranked(

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details: what an HTTP caller is told. Pure."""
 
+from math import ceil
 from typing import Any
 
 from shared.errors import BadRequestError, CredentialError, DeadlineError, ExportError, ServiceError
@@ -15,7 +16,7 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
     if isinstance(error, ServiceError):
         document |= {"code": error.code, "service_status": error.status, "request_id": error.request_id}
         if error.status == 429:
-            headers["Retry-After"] = str(round(error.retry_after or 30))
+            headers["Retry-After"] = str(ceil(min(error.retry_after or 30, 3600)))
     return document, headers
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from shared import kql
+from shared import kql, rawjson
 from shared.errors import BadRequestError
 from shared.model import Clock, Column, Send
-from shared.sources.log_analytics import Answer, ask
+from shared.query_api import Answer, ask
 from shared.windows import format_instant, parse_instant
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ ANSWER_SECONDS = 215.0
 MAX_TOP = 500_000
 
 _DURATION = re.compile(
-    r"P(?=.)(?:\d+(?:\.\d+)?D)?(?:T(?=.)(?:\d+(?:\.\d+)?H)?(?:\d+(?:\.\d+)?M)?(?:\d+(?:\.\d+)?S)?)?"
+    r"P(?=.)(?:\d+(?:\.\d+)?D)?(?:T(?=.)(?:\d+(?:\.\d+)?H)?(?:\d+(?:\.\d+)?M)?(?:\d+(?:\.\d+)?S)?)?",
+    re.ASCII,
 )
 
 
@@ -69,18 +70,18 @@ def read_question(body: bytes, workspaces: Sequence[str]) -> Question:
     try:
         fields = msgspec.json.decode(body, type=Body)
     except msgspec.ValidationError as error:
-        field = re.search(r"`(?:\$\.)?([^`]+)`", str(error))
+        field = re.search(r"(?:field |at )`(?:\$\.)?([^`]+)`", str(error))
         raise BadRequestError(field[1] if field else "body", str(error)) from error
-    except msgspec.DecodeError as error:
+    except rawjson.UNREADABLE as error:
         raise BadRequestError("body", f"not JSON: {error}") from error
-    if not fields.query.strip():
-        raise BadRequestError("query", "is empty; expected KQL such as 'Event | take 10'")
     if fields.top is not None and not 1 <= fields.top <= MAX_TOP:
         raise BadRequestError("top", f"is {fields.top}; expected 1 to {MAX_TOP}")
     try:
         query = kql.without_end(fields.query)
     except ValueError as error:
         raise BadRequestError("query", str(error)) from error
+    if not query:
+        raise BadRequestError("query", "is empty; expected KQL such as 'Event | take 10'")
     return Question(query, _timespan(fields), _workspace(fields.workspace, workspaces), fields.top)
 
 

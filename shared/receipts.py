@@ -1,9 +1,12 @@
 """Receipts as blob metadata: ASCII text under the names that the layout promises. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from shared.model import Receipt, Window
 from shared.windows import format_instant, format_second, parse_instant
+
+_T = TypeVar("_T")
 
 
 def to_metadata(receipt: Receipt) -> dict[str, str]:
@@ -29,22 +32,27 @@ def to_metadata(receipt: Receipt) -> dict[str, str]:
 
 def from_metadata(metadata: Mapping[str, str]) -> Receipt:
     """Read a receipt back. Raises ValueError, naming the key, when it is not one."""
-    try:
-        return Receipt(
-            window=Window(parse_instant(metadata["window_start"]), parse_instant(metadata["window_end"])),
-            rows=int(metadata["rows"]),
-            sha256=metadata["sha256"],
-            revision=int(metadata["revision"]),
-            attempt=metadata["attempt"],
-            config=metadata["config"],
-            source=metadata["source"],
-            first_time=metadata["first_time"] or None,
-            last_time=metadata["last_time"] or None,
-            slices=int(metadata["slices"]),
-            requests=int(metadata["requests"]),
-            answer_bytes=int(metadata["answer_bytes"]),
-            exported_at=parse_instant(metadata["exported_at"]),
-            app_version=metadata["app_version"],
-        )
-    except KeyError as error:
-        raise ValueError(f"the blob's metadata has no {error.args[0]!r}: it is not a receipt") from error
+
+    def read(key: str, convert: Callable[[str], _T]) -> _T:
+        try:
+            return convert(metadata[key])
+        except (KeyError, ValueError) as error:
+            found = repr(metadata[key]) if key in metadata else "nothing"
+            raise ValueError(f"the blob's metadata is no receipt: {key} is {found}") from error
+
+    return Receipt(
+        window=Window(read("window_start", parse_instant), read("window_end", parse_instant)),
+        rows=read("rows", int),
+        sha256=read("sha256", str),
+        revision=read("revision", int),
+        attempt=read("attempt", str),
+        config=read("config", str),
+        source=read("source", str),
+        first_time=read("first_time", str) or None,
+        last_time=read("last_time", str) or None,
+        slices=read("slices", int),
+        requests=read("requests", int),
+        answer_bytes=read("answer_bytes", int),
+        exported_at=read("exported_at", parse_instant),
+        app_version=read("app_version", str),
+    )

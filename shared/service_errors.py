@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from shared import rawjson
+
 _IDS = ("x-ms-correlation-request-id", "x-ms-request-id", "request-id")
 
 
@@ -18,7 +20,7 @@ def read_error(
     """Return an error answer's ``(code path, message, request id)``, whatever its body looks like."""
     try:
         envelope = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except rawjson.UNREADABLE:
         envelope = None
     error = envelope.get("error") if isinstance(envelope, dict) else None
     if not isinstance(error, dict):

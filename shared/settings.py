@@ -27,7 +27,9 @@ CREDENTIALS = (
 )
 DEFAULT_SCHEDULE = "0 */5 * * * *"
 
-_CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,54}")  # leaves room for "-queries" in 63
+_CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,}")
+_CONTAINER_LENGTH = 55  # leaves room for "-queries" in the 63 characters that a container's name may have
+_HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Settings:
     workspace_id: str | None
     schedules: Mapping[Kind, str]
     max_in_flight: Mapping[Kind, int]
+    parallel_slices: int
+    answer_bytes: int
     exports: tuple[Export, ...]
     problems: tuple[Problem, ...]
 
@@ -86,13 +90,15 @@ def load_settings(
     credential = env.credential(cloud.authority)
     storage = env.storage(credential)
     container = env.text("EXPORT_CONTAINER") or "exports"
-    if not _CONTAINER_NAME.fullmatch(container):
+    if not (_CONTAINER_NAME.fullmatch(container) and len(container) <= _CONTAINER_LENGTH):
         env.wrong("EXPORT_CONTAINER", container, "3 to 55 lower-case letters, digits and single hyphens")
     schedules = {kind: env.schedule(f"EXPORT_{kind.upper()}_SCHEDULE") for kind in KINDS}
     in_flight = {
         kind: env.positive(f"EXPORT_{kind.upper()}_MAX_IN_FLIGHT", default)
         for kind, default in zip(KINDS, (2, 1), strict=True)
     }
+    parallel_slices = env.positive("EXPORT_PARALLEL_SLICES", 2)
+    answer_bytes = env.positive("EXPORT_ANSWER_MB", 32) << 20
     if env.problems:
         raise SettingsError(env.problems)
     path = root / (env.text("EXPORTS_FILE") or "exports.toml")
@@ -112,6 +118,8 @@ def load_settings(
         workspace_id=env.text("LOG_ANALYTICS_WORKSPACE_ID"),
         schedules=schedules,
         max_in_flight=in_flight,
+        parallel_slices=parallel_slices,
+        answer_bytes=answer_bytes,
         exports=tuple(exports),
         problems=tuple(problems),
     )
@@ -161,21 +169,11 @@ class _Environment:
         text = self.text(name)
         if text is None:
             return default
-        text = text if "://" in text else f"https://{text}"
-        try:
-            url = urlsplit(text)
-            plain = url.hostname and url.path in {"", "/"} and not (url.query or url.fragment or url.username)
-            secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or ""))
-            port = url.port
-        except ValueError:
-            plain = secure = False
-        if not (plain and secure):
-            self.wrong(
-                name, repr(text), "an origin such as https://host (http only on loopback), without a path"
-            )
-            return default
-        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-        return f"{url.scheme}://{host}" + (f":{port}" if port else "")
+        origin = _read_origin(text if "://" in text else f"https://{text}")
+        if origin is None:  # its text is not repeated: it may hold a user's password or a key
+            expected = "an origin such as https://host (http only on loopback), without path, query or user"
+            self.wrong(name, "something else", expected)
+        return origin or default
 
     def credential(self, authority: str) -> Credential:
         mode = self.text("EXPORT_CREDENTIAL") or "default"
@@ -231,12 +229,30 @@ class _Environment:
         return Storage("AzureWebJobsStorage")
 
     def _storage_url(self, name: str, text: str) -> str:
-        url = urlsplit(text)
-        if url.scheme != "https" or not url.hostname or url.query:
-            self.wrong(
-                name, "a URL that cannot be used", "https://{account}.blob.core.windows.net, without a SAS"
-            )
+        expected = "https://{account}.blob.core.windows.net, without a SAS"
+        try:
+            url = urlsplit(text)
+            right = url.scheme == "https" and url.hostname and not url.query and "@" not in text
+            _ = url.port
+        except ValueError:
+            right = False
+        if not right:
+            self.wrong(name, "a URL that cannot be used", expected)
         return text.rstrip("/")
+
+
+def _read_origin(text: str) -> str | None:
+    """Return a URL's scheme, host and port, or None when it is more, or less, than an origin."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        return None
+    plain = url.path in {"", "/"} and not (url.query or url.fragment or "@" in url.netloc)
+    secure = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
+    if not (plain and secure and _HOST.fullmatch(host)):
+        return None
+    return f"{url.scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ loses nothing.
 
 import contextlib
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -29,10 +30,16 @@ _LONGEST_RETRY = 6 * 60 * MINUTE
 class Origin(msgspec.Struct, frozen=True):
     """Where an export begins and whose data its name belongs to."""
 
+    id: str
     start: str
     identity: dict[str, str]
     created_at: str
     app_version: str
+
+    @property
+    def tick(self) -> int:
+        """The start in ticks."""
+        return parse_instant(self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +110,8 @@ class State:
         self._origins: dict[str, Origin] = {}
         self._registered: set[tuple[str, str]] = set()
 
-    def origin(self, export: Export) -> int:
-        """Return the tick where an export begins; the first call ever writes it.
+    def origin(self, export: Export) -> Origin:
+        """Return where an export begins and whose data it is; the first call ever writes it.
 
         Raises OriginError when the name belongs to other data.
         """
@@ -116,13 +123,15 @@ class State:
                 f"the export {export.name!r} reads {_listed(export.identity)}, but its name belongs to "
                 f"{_listed(origin.identity)} since {origin.created_at}; give the new data a name of its own"
             )
-        return parse_instant(origin.start)
+        return origin
 
     def _read_or_create_origin(self, export: Export) -> Origin:
         name = f"{export.name}/origin.json"
         now = self._clock.now()
-        start = export.start if export.start >= 0 else (now + export.start) // SECOND * SECOND
-        mine = Origin(format_second(start), dict(export.identity), format_instant(now), VERSION)
+        start = export.start if export.start >= 0 else max(0, now + export.start) // SECOND * SECOND
+        mine = Origin(
+            uuid.uuid4().hex, format_second(start), dict(export.identity), format_instant(now), VERSION
+        )
         document = self._container.read(name)
         if document is None:
             try:
@@ -209,6 +218,8 @@ class State:
         try:
             content = _decoded(name, document, _InFlightDocument)
             positions = {export: parse_instant(at) for export, at in content.positions.items()}
+            for each in content.in_flight + content.pending:
+                _ = each.window, parse_instant(each.queued_at or each.start)  # raises where unreadable
         except (ProtocolError, ValueError) as error:
             _log.warning("%s is only a cache and is begun anew: %s", name, error)
             return InFlight(etag=document.etag)

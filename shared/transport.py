@@ -3,8 +3,10 @@
 The only module that imports requests.
 """
 
+import contextlib
 import email.utils
 import logging
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from shared import VERSION
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 509})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECT_SECONDS = 10.0
+_PIECE = 1 << 20  # bytes
 _GRACE_SECONDS = 30.0  # beyond the wait that the service was granted, for the answer to travel
 
 
@@ -131,7 +135,7 @@ class Transport:
             if patience <= 0:
                 raise DeadlineError(f"no time was left to ask {api.name}")
         try:
-            answer = self._session.request(
+            with self._session.request(
                 request.method,
                 url,
                 data=request.body,
@@ -139,7 +143,9 @@ class Transport:
                 auth=_Bearer(token),
                 timeout=(min(_CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
-            )
+                stream=True,
+            ) as answer:
+                body = self._body(api, answer, request.deadline)
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 _refuse_certificate(api, error)
@@ -147,12 +153,20 @@ class Transport:
         except (
             requests.exceptions.ConnectionError,  # refused, reset, no such host
             requests.exceptions.Timeout,
-            requests.exceptions.ChunkedEncodingError,  # the body broke off
-            requests.exceptions.ContentDecodingError,  # its compressed form broke off
+            urllib3.exceptions.HTTPError,  # the body, or its compressed form, broke off
         ) as error:
             return _broken(api, error)
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers, answer.content)
+        return Response(answer.status_code, headers, body)
+
+    def _body(self, api: Api, answer: requests.Response, deadline: float | None) -> bytes:
+        """Read the body as it comes, so that one that only drips ends at the deadline."""
+        body = bytearray()
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
+            body += piece
+            if deadline is not None and self._clock.monotonic() > deadline:
+                raise DeadlineError(f"the answer of {api.name} was not whole in time")
+        return bytes(body)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -166,8 +180,15 @@ class _Bearer(requests.auth.AuthBase):
         return prepared
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects to us, unread: requests stumbles over addresses that are none."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        return None
+
+
 def _session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.mount("https://", HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0))
     session.headers["User-Agent"] = f"azure-log-exports/{VERSION}"
     # Threads share the session; without cookies it holds no state between requests.
@@ -180,16 +201,19 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _on_origin(api: Api, target: str) -> str:
+def _on_origin(api: Api, target: str, base: str | None = None) -> str:
     """Return the URL of a target, which must lie on the API's origin. Raises ForeignHostError."""
+    shown = "an address that cannot be read"
     try:
-        url = urljoin(f"{api.origin}/", target)
-        foreign = _origin(url) != _origin(api.origin) or urlsplit(url).username is not None
+        url = urljoin(base or f"{api.origin}/", target)
+        parts = urlsplit(url)
+        shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        foreign = _origin(url) != _origin(api.origin) or "@" in parts.netloc
     except ValueError:
-        url, foreign = target, True
+        url, foreign = "", True
     if foreign:
         raise ForeignHostError(
-            f"{api.name} pointed to {url.partition('?')[0]!r}, which is not on {api.origin}; its token must "
+            f"{api.name} pointed to {shown}, or a user there; that is not {api.origin}, and its token must "
             "not go there, so the request was not sent"
         )
     return url
@@ -198,15 +222,16 @@ def _on_origin(api: Api, target: str) -> str:
 def _redirected(api: Api, request: Request, url: str, answer: Response) -> str:
     location = answer.headers.get("location", "")
     if request.method == "POST" and answer.status not in {307, 308}:
+        shown = location.partition("?")[0].rpartition("@")[2]  # without a query's or a user's secrets
         raise ServiceError(
             api.name,
             status=answer.status,
             code="UnexpectedRedirect",
-            message=f"a POST was redirected to {location.partition('?')[0]!r}; check the endpoint setting",
+            message=f"a POST was redirected to {shown!r}; check the endpoint setting",
             request_id=None,
             retryable=False,
         )
-    return _on_origin(api, urljoin(url, location))
+    return _on_origin(api, location, url)
 
 
 def _service_error(api: Api, answer: Response, clock: Clock) -> ServiceError:
@@ -227,10 +252,9 @@ def _retry_after(answer: Response, clock: Clock) -> float | None:
     text = answer.headers.get("retry-after", "").strip()
     if not text:
         return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         until = email.utils.parsedate_to_datetime(text)
     except ValueError:

@@ -18,6 +18,9 @@ DAY = 24 * HOUR
 END_OF_TIME = date.max.toordinal() * DAY
 """One tick past 9999-12-31T23:59:59.9999999Z, the last instant that Kusto knows."""
 
+LONGEST_DURATION = 36_525 * DAY
+"""A century: any longer duration is a mistake."""
+
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _INSTANT = re.compile(
@@ -32,9 +35,10 @@ def parse_duration(text: str) -> int:
     Raises ValueError for anything else.
     """
     match = _DURATION.fullmatch(text)
-    if not match:
+    ticks = int(match[1]) * _UNITS[match[2]] if match else END_OF_TIME
+    if ticks > LONGEST_DURATION:
         raise ValueError(f"{text!r} is not a duration such as '90s', '15m', '1h' or '7d'")
-    return int(match[1]) * _UNITS[match[2]]
+    return ticks
 
 
 def format_duration(ticks: int) -> str:
@@ -61,6 +65,8 @@ def parse_instant(text: str) -> int:
         raise ValueError(f"{text!r} is not a time of day")
     ticks += hours * HOUR + minutes * MINUTE + seconds * SECOND + int((match[5] or "").ljust(7, "0"))
     if (zone := match[6]) and zone not in "Zz":
+        if int(zone[1:3]) > 23 or int(zone[4:6]) > 59:
+            raise ValueError(f"{text!r} has no zone that there is")
         shift = int(zone[1:3]) * HOUR + int(zone[4:6]) * MINUTE
         ticks += shift if zone[0] == "-" else -shift
     if not 0 <= ticks < END_OF_TIME:

@@ -1,6 +1,7 @@
 """Settings -> real objects, built when first needed."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shared.auth import Tokens, build_credential
@@ -8,7 +9,7 @@ from shared.blob_store import BlobStore
 from shared.clock import SystemClock
 from shared.exporter import Exporter
 from shared.formats import FORMATS
-from shared.model import ApiName, Clock, Export, Send, Source
+from shared.model import ApiName, Clock, Export, Send, Source, Tools
 from shared.planner import Planner
 from shared.query import Query
 from shared.settings import Settings, load_settings
@@ -33,8 +34,15 @@ class App:
         def connect(api: ApiName) -> Send:
             return transport.sender(getattr(settings.cloud, api))
 
+        tools = Tools(
+            connect,
+            ThreadPoolExecutor(settings.parallel_slices, thread_name_prefix="slice"),
+            settings.parallel_slices,
+            settings.answer_bytes,
+        )
+
         def open_source(export: Export) -> Source:
-            return SOURCES[export.source].open(export.options, connect)
+            return SOURCES[export.source].open(export.options, tools)
 
         store = BlobStore(settings.storage, build_credential)
         data = store.container(settings.container)

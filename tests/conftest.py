@@ -12,5 +12,5 @@ from local.azurite import Azurite
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
     """A real Azurite with data in memory, one for each test process: tests use containers of their own."""
-    with Azurite.start(in_memory=True) as running:
+    with Azurite.start() as running:
         yield running

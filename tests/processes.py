@@ -1,8 +1,9 @@
-"""Whether a process lives, for tests that promise that none is left behind."""
+"""Processes and ports, for tests that promise that nothing is left behind."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,3 +28,10 @@ def wait_until_gone(pid: int, seconds: float = 20.0) -> None:
     while is_running(pid):
         assert time.monotonic() < deadline, f"process {pid} is still running after {seconds} s"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -121,8 +121,8 @@ def test_a_true_audit_export_has_no_differences() -> None:
     ("spoil", "expected"),
     [
         (lambda lines: lines[1:], "rows missing: 1"),
-        (lambda lines: [*lines, lines[1]], "rows doubled, altered or of another window: 1"),
-        (lambda lines: [*lines, SECOND[0]], "rows doubled, altered or of another window: 1"),
+        (lambda lines: [*lines, lines[1]], "rows doubled, altered or misplaced: 1"),
+        (lambda lines: [*lines, SECOND[0]], "rows doubled, altered or misplaced: 1"),
         (lambda lines: [lines[0].replace("40993", "40992"), *lines[1:]], "rows missing: 1"),
         (lambda lines: [lines[1].replace("1234567Z", "1234560Z"), lines[0], lines[2]], "rows missing: 1"),
         (lambda lines: [lines[0].replace("0.1", '"0.1"'), *lines[1:]], "rows missing: 1"),

@@ -20,7 +20,7 @@ TABLES = {
         "Event | where EventID == 5 | project TimeGenerated, Computer, _ResourceId",
         "Event | where coalesce(ingestion_time(), TimeGenerated) >= datetime(2026-11-21T10:00:00.1234567Z)",
         "Event | extend bucket = hash(tostring(pack_all()), 16) | where bucket == 3 | count",
-        "let start = datetime(2026-11-21); Event | where TimeGenerated > start | summarize count() by Computer",
+        "let start = datetime(2026-11-21); Event | where TimeGenerated > start | summarize count()",
         "Event | mv-expand item = Payload.items to typeof(string) | extend Name = 'Grüße \"日本\" ' | take 2",
         "Event | summarize rows = count(), bytes = sum(estimate_data_size(*))",
     ],

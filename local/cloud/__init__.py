@@ -1,16 +1,16 @@
 """A stand-in for Entra ID, Log Analytics and Microsoft Graph on one loopback port, over TLS.
 
-It speaks the documented wire formats, checks what the services check (tokens, audiences, content types, filters)
-and keeps their limits, so that the app, and Microsoft's own clients, cannot tell it from the real thing. KQL runs
-on a real engine over a deterministic, realistic data set.
+It speaks the documented wire formats, checks what the services check (tokens, audiences, content types,
+filters) and keeps their limits, so that the app, and Microsoft's own clients, cannot tell it from the real
+thing. KQL runs on a real engine over a deterministic, realistic data set.
 
 In process, for tests::
 
     from local.cloud import Cloud, Options
 
     with Cloud(Options(seed=7, events=500), folder=tmp_path) as cloud:
-        app_settings = cloud.environment()            # names and values; all endpoints are cloud.url
-        cloud.add_rows("Event", [{"TimeGenerated": "2026-11-21T10:00:00.1234567Z"}], ingested="2026-11-21T10:01:00Z")
+        app_settings = cloud.environment()  # names and values; every endpoint is cloud.url
+        cloud.add_rows("Event", [{"Computer": "late"}], ingested="2026-11-21T10:01:00.0000001Z")
         cloud.fail("log_analytics", "429", retry_after=1)
         ...
         assert [seen.status for seen in cloud.requests] == [200, 429, 200]
@@ -19,21 +19,23 @@ As a process, for demos and end-to-end tests::
 
     python -m local.cloud --folder .local/cloud --events 200000
 
-which prints one JSON line when it is ready (``url``, ``ca_file``, ``environment``); everything that the methods of
-`Cloud` do is then reachable through `ControlClient(url, ca_file)`, which has the same methods.
+which prints one JSON line when it is ready (``url``, ``ca_file``, ``environment``); everything that the
+methods of `Cloud` do is then reachable through `ControlClient(url, ca_file)`, which has the same methods.
 
 `Cloud` and `ControlClient` share (see `local.cloud.cloud.Cloud` for each one's words):
 
     add_rows(table, rows, ingested=NOW)    rows(table)          tables()
     add_audits(records)                    audits()
-    fail(api, kind, path=, nth=, count=, …)   clear_faults()
+    fail(api, kind, …)                     clear_faults()
     set_limits(**changes)                  limits               expire_tokens()
-    requests                               clear_requests()     environment(), managed_identity_environment()
-    url, ca_file, tenant_id, client_id, client_secret, workspace_id
+    requests                               clear_requests()
+    environment()                          managed_identity_environment()
+    certificate_environment()              workload_identity_environment()
+    url, ca_file, tenant_id, client_id, client_secret, workspace_id, foreign_workspace_id
 
-Row values are given and returned as the query service's wire has them: `datetime` as text with up to seven digits
-and ``Z``, `timespan` as ``[-][d.]hh:mm:ss[.fffffff]``, `decimal` and `dynamic` as text, `real` as a number or
-``"NaN"``/``"Infinity"``/``"-Infinity"``. The ingestion time of a row is its item `INGESTION_TIME`.
+Row values are given and returned as the query service's wire has them: `datetime` as text with up to seven
+digits and ``Z``, `timespan` as ``[-][d.]hh:mm:ss[.fffffff]``, `decimal` and `dynamic` as text, `real` as a
+number or ``"NaN"``/``"Infinity"``/``"-Infinity"``. The ingestion time of a row is its item `INGESTION_TIME`.
 """
 
 from local.cloud.cloud import Cloud

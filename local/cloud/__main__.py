@@ -14,7 +14,7 @@ from local.cloud.options import Limits, Options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM. One JSON line on standard output says when, where and with which settings."""
+    """Serve until SIGINT or SIGTERM; one JSON line on standard output says where and with which settings."""
     parser = argparse.ArgumentParser(prog="python -m local.cloud", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for ca.pem and the app's credentials")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")

@@ -1,4 +1,4 @@
-"""Made-up directory audits: the same for the same seed and end, in the shape of "directoryAudit resource type"."""
+"""Made-up directory audits, the same for the same seed and end ("directoryAudit resource type")."""
 
 import uuid
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """The whole stand-in: one TLS port for every service, and what a test can do to it while it runs."""
 
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +11,18 @@ from typing import Any, Self
 import trustme
 
 from local.cloud import control
-from local.cloud.audits import made_up_audits
+from local.cloud.audits import EMPTY, made_up_audits, new_id
 from local.cloud.dataset import made_up_rows
 from local.cloud.entra_id import EntraId
-from local.cloud.faults import Fault, Faults, general_answer
+from local.cloud.faults import Fault, Faults
+from local.cloud.front import Front, Service
 from local.cloud.graph import Graph
 from local.cloud.identity import Identity
 from local.cloud.log_analytics import LogAnalytics
+from local.cloud.managed_identity import PATH as MANAGED_IDENTITY_PATH
+from local.cloud.managed_identity import ManagedIdentity
 from local.cloud.options import Limits, Options
-from local.cloud.server import Answer, Request, Seen, Server, json_answer
+from local.cloud.server import Answer, Request, Seen, Server
 from local.cloud.store import Store
 from local.cloud.tables import TABLES
 from local.cloud.ticks import format_instant, from_unix, parse_instant
@@ -31,10 +33,10 @@ NOW = "now"
 
 
 class Cloud:
-    """A stand-in for Entra ID, Log Analytics and Microsoft Graph. A context manager: it serves inside the block.
+    """A stand-in for Entra ID, Log Analytics and Microsoft Graph; it serves inside its `with` block.
 
-    `folder` gets `ca.pem` and the files that prove the app's identity; it is made if need be. `clock` gives Unix
-    seconds and decides tokens, `now()`, ages and the retention floor.
+    `folder` gets `ca.pem` and the files that prove the app's identity; it is made if need be. `clock` gives
+    Unix seconds and decides tokens, `now()`, ages and the retention floor.
     """
 
     def __init__(
@@ -58,12 +60,27 @@ class Cloud:
         self.foreign_workspace_id = self.identity.foreign_workspace_id
         self._tokens = Tokens(self.tenant_id, self.options.token_seconds, clock)
         self._store = Store(self.workspace_id)
-        self._entra_id = EntraId(self.identity, self._tokens, clock)
-        self._log_analytics = LogAnalytics(self.identity, self._tokens, self._store, clock)
         self._graph = Graph(self._tokens, clock)
+        log_analytics = LogAnalytics(self.identity, self._tokens, self._store, clock)
+        entra_id = EntraId(self.identity, self._tokens, clock)
+        managed_identity = ManagedIdentity(self.identity, self._tokens, clock)
+        self._services = [
+            Service(
+                "log_analytics",
+                log_analytics.serves,
+                lambda request, fault: log_analytics.answer(request, fault, self.limits),
+                keeps_time=True,
+            ),
+            Service(
+                "graph",
+                self._graph.serves,
+                lambda request, fault: self._graph.answer(request, fault, self.limits),
+            ),
+            Service("entra_id", entra_id.serves, entra_id.answer),
+        ]
+        self._managed_identity = Service("managed_identity", lambda _: True, managed_identity.answer)
         self._faults = Faults()
-        self._seen: list[Seen] = []
-        self._lock = threading.Lock()
+        self._front = Front(self._faults, clock, self.options.latency)
         self._fill()
 
     def _fill(self) -> None:
@@ -74,7 +91,7 @@ class Cloud:
 
     def __enter__(self) -> Self:
         self._server = Server(self._serve, self.options.port, self._tls)
-        self._managed_identity = Server(self._serve_managed_identity, 0, None)
+        self._identity_server = Server(self._serve_managed_identity, 0, None)
         self.url = self._server.url
         return self
 
@@ -82,7 +99,7 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.close()
-        self._managed_identity.close()
+        self._identity_server.close()
         self._store.close()
 
     # What the app needs to know.
@@ -105,7 +122,7 @@ class Cloud:
     def managed_identity_environment(self) -> dict[str, str]:
         """The same for an app with a managed identity, as Functions sets it up ("2019-08-01")."""
         return self._without_secret("managed_identity") | {
-            "IDENTITY_ENDPOINT": f"{self._managed_identity.url}/msi/token",
+            "IDENTITY_ENDPOINT": self._identity_server.url + MANAGED_IDENTITY_PATH,
             "IDENTITY_HEADER": self.identity.identity_header,
         }
 
@@ -133,15 +150,16 @@ class Cloud:
     def add_rows(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: str | None = NOW) -> int:
         """Append rows, visible at once, and return how many.
 
-        `ingested` is the ingestion time of all of them: an ISO instant, "now", or None for a null; a row's own item
-        `INGESTION_TIME` goes before it. See `local.cloud.store.Store.add` for values, defaults and errors.
+        `ingested` is the ingestion time of all of them: an ISO instant, "now", or None for a null; a row's
+        own item `INGESTION_TIME` goes before it. See `local.cloud.store.Store.add` for values, defaults and
+        errors.
         """
         now = from_unix(self._clock())
         ticks = None if ingested is None else now if ingested == NOW else parse_instant(ingested)
         return self._store.add(table, rows, ticks, now)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Every row of a table in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`."""
+        """Every row in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`."""
         return self._store.rows(table)
 
     def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
@@ -185,73 +203,23 @@ class Cloud:
     @property
     def requests(self) -> list[Seen]:
         """The requests served so far, in the order of their answers."""
-        with self._lock:
-            return list(self._seen)
+        return self._front.seen()
 
     def clear_requests(self) -> None:
         """Forget the requests served so far."""
-        with self._lock:
-            self._seen.clear()
+        self._front.forget()
 
     # How a request is served.
 
     def _serve(self, request: Request) -> Answer:
         if request.path.startswith(control.PREFIX):
             return control.answer(self, request)
-        for api, serves in (
-            ("log_analytics", self._log_analytics.serves),
-            ("graph", self._graph.serves),
-            ("entra_id", self._entra_id.serves),
-        ):
-            if serves(request.path):
-                return self._observed(api, request)
-        return self._observed("", request)
+        return self._front.serve(self._services, request)
 
     def _serve_managed_identity(self, request: Request) -> Answer:
-        return self._observed("managed_identity", request)
-
-    def _observed(self, api: str, request: Request) -> Answer:
-        arrived = self._clock()
-        if self.options.latency:
-            time.sleep(self.options.latency)
-        fault = self._faults.take(api, request.target) if api else None
-        answer = self._answer(api, request, fault)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if "authorization" in headers:
-            headers["authorization"] = headers["authorization"].partition(" ")[0] + " …"
-        body = request.body.decode(errors="replace")
-        if api == "entra_id":
-            body = ""  # it holds the app's secret
-        with self._lock:
-            self._seen.append(
-                Seen(api, request.method, request.target, answer.status, body, arrived, headers)
-            )
-        return answer
-
-    def _answer(self, api: str, request: Request, fault: Fault | None) -> Answer:
-        if fault is not None and (answer := general_answer(fault, request.target)):
-            return answer
-        if fault is not None and fault.kind == "truncate":
-            return replace(self._answer(api, request, None), cut=1)
-        if fault is not None and fault.kind == "slow" and api != "log_analytics":
-            time.sleep(fault.seconds)
-            fault = None
-        match api:
-            case "log_analytics":
-                return self._log_analytics.answer(request, fault, self.limits)
-            case "graph":
-                return self._graph.answer(request, fault, self.limits)
-            case "entra_id":
-                return self._entra_id.answer(request, fault)
-            case "managed_identity":
-                return self._entra_id.managed_identity(request, fault)
-        return json_answer(
-            404, {"error": {"code": "NotFound", "message": f"nothing is served at {request.path}"}}
-        )
+        return self._front.serve([self._managed_identity], request)
 
 
 def _completed(record: Mapping[str, Any], stamp: str) -> dict[str, Any]:
     """A directory audit with every member that the service sends."""
-    from local.cloud.audits import EMPTY, new_id
-
     return {**EMPTY, "id": new_id(), "activityDateTime": stamp, **record}

@@ -20,16 +20,17 @@ PREFIX = "/_control/"
 
 _METHODS = frozenset(
     {
-        "tables", "add_rows", "rows", "add_audits", "audits", "fail", "clear_faults", "set_limits", "expire_tokens",
-        "clear_requests", "environment", "managed_identity_environment", "certificate_environment",
-        "workload_identity_environment",
+        *("tables", "add_rows", "rows", "add_audits", "audits"),
+        *("fail", "clear_faults", "set_limits", "expire_tokens", "clear_requests"),
+        *("environment", "managed_identity_environment"),
+        *("certificate_environment", "workload_identity_environment"),
     }
-)  # fmt: skip
+)
 _VALUES = frozenset({"requests", "limits"})
 
 
 def answer(cloud: "Cloud", request: Request) -> Answer:
-    """Call the method, or read the value, that the path names; arguments by name are a JSON object in the body."""
+    """Call the method, or read the value, that the path names; the body is a JSON object of arguments."""
     name = request.path.removeprefix(PREFIX)
     if name in _VALUES:
         value = getattr(cloud, name)

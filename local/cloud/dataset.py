@@ -1,7 +1,8 @@
 """Made-up rows of the workspace's tables: the same for the same seed and end, and as awkward as real ones.
 
-Among the usual are texts with line breaks, quotes and other scripts, numbers beyond 2^53, NaN, nulls, instants with
-all seven digits and with none, several rows at one instant, clocks that run ahead, and rows that arrive late.
+Among the usual are texts with line breaks, quotes and other scripts, numbers beyond 2^53, NaN, nulls,
+instants with all seven digits and with none, several rows at one instant, clocks that run ahead, and rows
+that arrive late.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,13 +31,13 @@ _COMPUTERS = tuple(f"{site}-{role}-{number:02d}.corp.contoso.com" for site in ("
                    for role in ("dc", "sql", "web", "ファイル") for number in range(1, 6))  # fmt: skip
 _EVENTS = (
     ("System", "Service Control Manager", 7036, 4, "The {0} service entered the running state."),
-    ("System", "Service Control Manager", 7031, 2, "The {0} service terminated unexpectedly.\r\nIt has done this {1} time(s)."),
-    ("System", "Microsoft-Windows-Kernel-General", 16, 4, "The access history in hive \\??\\C:\\{0}.dat was cleared."),
-    ("Application", "Application Error", 1000, 2, "Faulting application name: {0}.exe, version: 10.0.{1}.0\n\tException: 0xc0000005"),
-    ("Application", "MSSQLSERVER", 18456, 2, "Login failed for user '{0}'. Reason: Kennwort ungültig. [CLIENT: 10.0.0.{1}]"),
-    ("Application", "ESENT", 102, 4, "{0} ({1},D,0) Das Datenbankmodul hat eine neue Instanz gestartet – „{0}“."),
-    ("Security-Audit", "Microsoft-Windows-Security", 4625, 3, "An account failed to log on: {0}\u2028Account Name: 管理者{1}"),
-    ("Application", "contoso-billing", 42, 1, "{{\"invoice\": {1}, \"text\": \"{0} 💶 \\\"zitiert\\\"\"}}"),
+    ("System", "Service Control Manager", 7031, 2, "The {0} service ended.\r\nIt did so {1} time(s)."),
+    ("System", "Microsoft-Windows-Kernel-General", 16, 4, "The history of \\??\\C:\\{0}.dat was cleared."),
+    ("Application", "Application Error", 1000, 2, "Faulting: {0}.exe 10.0.{1}.0\n\tCode: 0xc0000005"),
+    ("Application", "MSSQLSERVER", 18456, 2, "Login failed for '{0}'. Kennwort ungültig. [10.0.0.{1}]"),
+    ("Application", "ESENT", 102, 4, "{0} ({1},D,0) Das Datenbankmodul wurde gestartet – „{0}“."),
+    ("Security-Audit", "Microsoft-Windows-Security", 4625, 3, "Logon failed: {0}\u2028Account: 管理者{1}"),
+    ("Application", "contoso-billing", 42, 1, '{{"invoice": {1}, "text": "{0} 💶 \\"zitiert\\""}}'),
 )  # fmt: skip
 _LEVELS = {1: "Critical", 2: "Error", 3: "Warning", 4: "Information"}
 _SERVICES = (
@@ -49,12 +50,24 @@ _SERVICES = (
     "svc\\'x",
 )
 _APPS = ("Azure Portal", "Microsoft Teams", "Office 365 Exchange Online", "Contoso Ausgaben", "経費精算")
-_PLACES = (("CH", "Zürich", 47.3769, 8.5417), ("BR", "São Paulo", -23.5505, -46.6333), ("JP", "東京", 35.6762, 139.6503),
-           ("US", "Redmond", 47.674, -122.1215), ("PL", "Łódź", 51.7592, 19.456))  # fmt: skip
-_SIGN_IN_ERRORS = (("0", ""), ("50126", "Invalid username or password or Invalid on-premise username or password."),
-                   ("50074", "Strong Authentication is required."), ("0", ""), ("0", ""), ("0", ""))  # fmt: skip
-_OPERATIONS = ("MICROSOFT.COMPUTE/VIRTUALMACHINES/START/ACTION", "MICROSOFT.STORAGE/STORAGEACCOUNTS/WRITE",
-               "MICROSOFT.AUTHORIZATION/ROLEASSIGNMENTS/WRITE", "MICROSOFT.RESOURCES/DEPLOYMENTS/VALIDATE/ACTION")  # fmt: skip
+_PLACES = (
+    ("CH", "Zürich", 47.3769, 8.5417),
+    ("BR", "São Paulo", -23.5505, -46.6333),
+    ("JP", "東京", 35.6762, 139.6503),
+    ("US", "Redmond", 47.674, -122.1215),
+    ("PL", "Łódź", 51.7592, 19.456),
+)
+_SIGN_IN_RESULTS = (
+    *[("0", "")] * 4,
+    ("50126", "Invalid username or password or Invalid on-premise username or password."),
+    ("50074", "Strong Authentication is required."),
+)
+_OPERATIONS = (
+    "MICROSOFT.COMPUTE/VIRTUALMACHINES/START/ACTION",
+    "MICROSOFT.STORAGE/STORAGEACCOUNTS/WRITE",
+    "MICROSOFT.AUTHORIZATION/ROLEASSIGNMENTS/WRITE",
+    "MICROSOFT.RESOURCES/DEPLOYMENTS/VALIDATE/ACTION",
+)
 
 
 def made_up_rows(options: Options, identity: Identity, end: int) -> Iterator[tuple[str, list[Row]]]:
@@ -91,7 +104,7 @@ def _times(random: Random, count: int, end: int, span: int) -> Iterator[int]:
 
 
 def _arrival(random: Random, time: int, end: int) -> int:
-    """When a row of `time` was ingested: mostly within minutes, seldom hours or days later or before its own time."""
+    """When a row of `time` was ingested: mostly within minutes, seldom days late or before its own time."""
     kind = random.random()
     if kind < 0.985:
         delay = random.randrange(2 * SECOND, 5 * MINUTE)
@@ -115,7 +128,7 @@ def _event(random: Random, identity: Identity, time: int) -> Row:
         "EventLevel": level,
         "EventLevelName": _LEVELS[level],
         "ParameterXml": f"<Param>{service}</Param><Param>{count}</Param>",
-        "EventData": f'<DataItem type="System.XmlData" time="{format_instant(time)}"><Data>{service}</Data></DataItem>',
+        "EventData": f'<DataItem time="{format_instant(time)}"><Data>{service}</Data></DataItem>',
         "EventID": number,
         "RenderedDescription": text.format(service, count),
         "EventCategory": random.choice((0, 1, 7, None)),
@@ -158,7 +171,7 @@ def _sign_in(random: Random, identity: Identity, time: int) -> Row:
     del identity
     name, alias = random.choice(PEOPLE)
     country, city, latitude, longitude = random.choice(_PLACES)
-    code, reason = random.choice(_SIGN_IN_ERRORS)
+    code, reason = random.choice(_SIGN_IN_RESULTS)
     return {
         "SourceSystem": "Azure AD",
         "OperationName": "Sign-in activity",
@@ -213,7 +226,7 @@ def _activity(random: Random, identity: Identity, time: int) -> Row:
     operation, group = random.choice(_OPERATIONS), random.choice(("rg-prod", "rg-zürich", "RG-Test"))
     properties = (
         {"entity": f"/subscriptions/x/resourceGroups/{group}", "message": operation, "hierarchy": "a/b"},
-        {"statusCode": "OK", "serviceRequestId": None, "sequence": 2**63 + random.randrange(1000), "ratio": 0.10},
+        {"statusCode": "OK", "requestId": None, "sequence": 2**63 + random.randrange(9), "ratio": 0.10},
         '"only a text"',
         "[1, 2.50, {\"tief\": [[]]}]",
         None,

@@ -27,6 +27,16 @@ KINDS = (
 )
 
 
+_ONLY = {
+    "partial": ("log_analytics",),
+    "expired_token": ("log_analytics", "graph"),
+    "foreign_next_link": ("graph",),
+    "repeated_next_link": ("graph",),
+    "invalid_skip_token": ("graph",),
+}
+"""The kinds that only some APIs have."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One order. The words are those of `Faults.add`; `seen` counts the calls that matched so far."""
@@ -52,9 +62,9 @@ class Faults:
     def add(self, fault: Fault) -> None:
         """Take an order.
 
-        `api` is one of `APIS`, or "*" for all; `path` a part of the path or query string (any if empty, whatever
-        the case). Of the calls that match, the `nth` (from 1) is the first to fail and `count` fail in a row (None:
-        all from there). `kind` is one of `KINDS`:
+        `api` is one of `APIS`, or "*" for all; `path` a part of the path or query string (any if empty,
+        whatever the case). Of the calls that match, the `nth` (from 1) is the first to fail and `count` fail
+        in a row (None: all from there). `kind` is one of `KINDS`:
 
         - a status, with `retry_after` in seconds, or "date" for an HTTP date one second ahead, or None;
         - "drop": no answer; "truncate": half of the body; "wrong_content": a web page with status 200;
@@ -66,12 +76,16 @@ class Faults:
         - "repeated_next_link" (Graph): the next link is the link that was asked;
         - "invalid_skip_token" (Graph): the error of a skip token that the service does not accept.
 
-        Raises ValueError for an unknown API or kind.
+        Raises ValueError for an unknown API or kind, or a kind that this API does not have.
         """
         if fault.api not in (*APIS, "*"):
             raise ValueError(f"no API {fault.api!r}; there are {', '.join(APIS)} and *")
         if fault.kind not in KINDS:
             raise ValueError(f"no fault {fault.kind!r}; there are {', '.join(KINDS)}")
+        if fault.api not in _ONLY.get(fault.kind, (*APIS, "*")):
+            raise ValueError(
+                f"{fault.kind!r} is no fault of {fault.api}; there are {', '.join(_ONLY[fault.kind])}"
+            )
         with self._lock:
             self._orders.append(fault)
 
@@ -81,7 +95,7 @@ class Faults:
             self._orders.clear()
 
     def take(self, api: str, target: str) -> Fault | None:
-        """The fault of this call, if it has one. Every order that matches counts the call; the oldest wins."""
+        """The fault of this call, if it has one. Every order that matches counts it; the oldest wins."""
         chosen: Fault | None = None
         with self._lock:
             for place, order in enumerate(self._orders):
@@ -108,7 +122,7 @@ def general_answer(fault: Fault, target: str) -> Answer | None:
         case "drop":
             return Answer(0, cut=0)
         case "wrong_content":
-            page = b"<!DOCTYPE html><html><head><title>Service</title></head><body>We will be back.</body></html>"
+            page = b"<!DOCTYPE html><html><title>Service</title><body>We will be back.</body></html>"
             return Answer(200, page, {"Content-Type": "text/html"})
         case "redirect":
             return Answer(307, b"", {"Location": fault.location.rstrip("/") + target})

@@ -1,4 +1,4 @@
-"""Microsoft Graph: `GET /v1.0/auditLogs/directoryAudits`, with the filters, pages, limits and errors of the service.
+"""Microsoft Graph: `GET /v1.0/auditLogs/directoryAudits`.
 
 Sources: "List directoryAudits", "Paging Microsoft Graph data in your app", "Microsoft Graph error responses",
 "Microsoft Graph service-specific throttling limits" and public reports of what the service does beside them.
@@ -10,13 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from local.cloud.faults import Fault, phrase, retry_headers
-from local.cloud.graph_filter import TIME, InvalidFilter, Record, parse_filter
+from local.cloud.graph_filter import TIME, InvalidFilterError, parse_filter
+from local.cloud.graph_pages import Record, UnknownTokenError, Walks
 from local.cloud.options import Limits
 from local.cloud.server import Answer, Request, json_answer
 from local.cloud.throttle import Rate
@@ -24,24 +24,15 @@ from local.cloud.ticks import DAY, SECOND, UNIX_EPOCH, from_unix, parse_instant
 from local.cloud.tokens import Tokens, Verdict
 
 _PATH = re.compile(r"/(?P<version>v1\.0|beta)/auditLogs/directoryAudits/?", re.IGNORECASE)
-_TOKEN = re.compile(r"([0-9a-f]{32})_(\d+)_(\d+)")
-_OPTIONS = frozenset({"$filter", "$top", "$orderby", "$skiptoken"})
+_KEPT_OPTIONS = ("$filter", "$top", "$orderby")
 
 
-class _Refusal(Exception):
+class _GraphError(Exception):
     """An error of the service on its way out."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, headers or {}
-
-
-@dataclass
-class _Walk:
-    """The records that one first page found, and how many go on a page."""
-
-    records: list[Record]
-    top: int
 
 
 class Graph:
@@ -53,7 +44,7 @@ class Graph:
         self._rate = Rate(time.monotonic)
         self._lock = threading.Lock()
         self._records: list[tuple[int, Record]] = []
-        self._walks: dict[str, _Walk] = {}
+        self._walks = Walks()
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -86,7 +77,7 @@ class Graph:
         try:
             document = self._page(request, fault, limits)
             status, headers = 200, {}
-        except _Refusal as refusal:
+        except _GraphError as refusal:
             status, headers = refusal.status, refusal.headers
             document = {
                 "error": {
@@ -101,55 +92,28 @@ class Graph:
     def _page(self, request: Request, fault: Fault | None, limits: Limits) -> dict[str, Any]:
         self._raise_fault(fault)
         self._authorize(request)
-        self._throttle(limits)
-        found = _PATH.fullmatch(request.path)
-        if found is None:
-            raise _Refusal(
-                404,
-                "ResourceNotFound",
-                f"Resource not found for the segment '{request.path.split('/')[-1]}'.",
-            )
-        if request.method != "GET":
-            raise _Refusal(
-                405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target."
-            )
+        if wait := self._rate.wait(limits.reports, limits.report_seconds):
+            raise _throttled({"Retry-After": str(math.ceil(wait))})
+        version = _checked(request)
         options = request.query
-        for name in options:
-            if name.startswith("$") and name not in _OPTIONS:
-                option = name.removeprefix("$").title()
-                raise _Refusal(
-                    400,
-                    "BadRequest",
-                    f"Query option '{option}' is not allowed. To allow it, set the 'AllowedQueryOptions' property on "
-                    "EnableQueryAttribute or QueryValidationSettings.",
-                )
-        if "$skiptoken" in options:
-            found_token = _TOKEN.fullmatch(options["$skiptoken"])
-            known = self._walks.get(found_token[1]) if found_token else None
-            if found_token is None or known is None or (fault and fault.kind == "invalid_skip_token"):
-                raise _Refusal(400, "UnknownError", "Invalid Skip Token")
-            name, page, place, walk = found_token[1], int(found_token[2]), int(found_token[3]), known
-        else:
-            name, page, place, walk = uuid.uuid4().hex, 0, 0, self._walk(options, limits)
-            self._walks[name] = walk
-        records, after = _cut(walk, page, place, uneven=limits.uneven_pages)
-        version = found["version"].lower()
+        token = options.get("$skiptoken")
+        if token is None:
+            token = self._walks.start(*self._found(options, limits))
+        try:
+            if fault is not None and fault.kind == "invalid_skip_token":
+                raise UnknownTokenError(token)
+            page = self._walks.page(token, uneven=limits.uneven_pages)
+        except UnknownTokenError as error:
+            raise _GraphError(400, "UnknownError", "Invalid Skip Token") from error
         context = f"{request.base}/{version}/$metadata#auditLogs/directoryAudits"
         document: dict[str, Any] = {"@odata.context": context}
-        if after is not None:
-            kept = "".join(
-                f"{each}={quote(options[each], safe='')}&"
-                for each in ("$filter", "$top", "$orderby")
-                if each in options
+        if page.next_token is not None:
+            kept = [f"{each}={quote(options[each], safe='')}" for each in _KEPT_OPTIONS if each in options]
+            target = (
+                f"/{version}/auditLogs/directoryAudits?{'&'.join([*kept, f'$skiptoken={page.next_token}'])}"
             )
-            link = f"/{version}/auditLogs/directoryAudits?{kept}$skiptoken={name}_{page + 1}_{after}"
-            document["@odata.nextLink"] = request.base + link
-            if fault is not None and fault.kind == "foreign_next_link":
-                document["@odata.nextLink"] = fault.location.rstrip("/") + link
-            if fault is not None and fault.kind == "repeated_next_link":
-                document["@odata.nextLink"] = request.base + request.target
-        document["value"] = records
-        return document
+            document["@odata.nextLink"] = _next_link(request, target, fault)
+        return document | {"value": page.records}
 
     def _raise_fault(self, fault: Fault | None) -> None:
         if fault is None:
@@ -160,7 +124,7 @@ class Graph:
             raise _unauthorized("Lifetime validation failed, the token is expired.")
         if fault.kind.isdigit():
             status = int(fault.kind)
-            raise _Refusal(
+            raise _GraphError(
                 status,
                 phrase(status),
                 "The service is temporarily unavailable.",
@@ -178,37 +142,27 @@ class Graph:
             case Verdict.WRONG_AUDIENCE:
                 raise _unauthorized("Access token validation failure. Invalid audience.")
 
-    def _throttle(self, limits: Limits) -> None:
-        if wait := self._rate.wait(limits.reports, limits.report_seconds):
-            raise _throttled({"Retry-After": str(math.ceil(wait))})
-
-    def _walk(self, options: dict[str, str], limits: Limits) -> _Walk:
-        """The records that a first request asks for, in its order."""
+    def _found(self, options: dict[str, str], limits: Limits) -> tuple[list[Record], int]:
+        """The records that a first request asks for, in its order, and how many go on a page."""
         floor = self._floor(limits)
         top = options.get("$top", str(limits.page))
         if not top.isdigit() or not 1 <= int(top) <= limits.page:
-            raise _Refusal(
-                400,
-                "BadRequest",
-                f"Invalid page size specified: '{top}'. Must be between 1 and {limits.page} inclusive.",
-            )
+            text = f"Invalid page size specified: '{top}'. Must be between 1 and {limits.page} inclusive."
+            raise _GraphError(400, "BadRequest", text)
         with self._lock:
-            dated = list(self._records)
-        records = [record for ticks, record in dated if ticks >= floor]
+            records = [record for ticks, record in self._records if ticks >= floor]
         if "$filter" in options:
             try:
                 matches, dates = parse_filter(options["$filter"])
-            except InvalidFilter as error:
-                raise _Refusal(400, "BadRequest", "Invalid filter clause") from error
+            except InvalidFilterError as error:
+                raise _GraphError(400, "BadRequest", "Invalid filter clause") from error
             if any(date < floor for date in dates):
-                raise _Refusal(400, "BadRequest", _below(floor))
+                raise _GraphError(400, "BadRequest", _below(floor))
             records = [record for record in records if matches(record)]
         order = options.get("$orderby", f"{TIME} desc").split()
         if order[:1] != [TIME] or order[1:] not in ([], ["asc"], ["desc"]):
-            raise _Refusal(400, "BadRequest", "The $orderby expression is not supported.")
-        if order[1:] != ["desc"]:
-            records.reverse()
-        return _Walk(records, int(top))
+            raise _GraphError(400, "BadRequest", "The $orderby expression is not supported.")
+        return (records if order[1:] == ["desc"] else records[::-1]), int(top)
 
     def _floor(self, limits: Limits) -> int:
         """The oldest instant that the service still has: a midnight."""
@@ -227,29 +181,42 @@ class Graph:
         return {
             "request-id": str(uuid.uuid4()),
             "client-request-id": client,
-            "x-ms-ags-diagnostic": '{"ServerInfo":{"DataCenter":"Stand-in","Slice":"E","Ring":"5","ScaleUnit":"001"}}',
+            "x-ms-ags-diagnostic": '{"ServerInfo":{"DataCenter":"Stand-in","Slice":"E","Ring":"5"}}',
             "Content-Type": "application/json;odata.metadata=minimal;odata.streaming=true;charset=utf-8",
         }
 
 
-def _cut(walk: _Walk, page: int, place: int, *, uneven: bool) -> tuple[list[Record], int | None]:
-    """The records of a walk's page that begins at `place`, and where the next one begins (None after the last).
+def _checked(request: Request) -> str:
+    """The version that a request's path names, after a look at its path, method and options."""
+    found = _PATH.fullmatch(request.path)
+    if found is None:
+        segment = request.path.rpartition("/")[2]
+        raise _GraphError(404, "ResourceNotFound", f"Resource not found for the segment '{segment}'.")
+    if request.method != "GET":
+        text = "Specified HTTP method is not allowed for the request target."
+        raise _GraphError(405, "Request_BadRequest", text)
+    for name in request.query:
+        if name.startswith("$") and name not in (*_KEPT_OPTIONS, "$skiptoken"):
+            text = (
+                f"Query option '{name[1:].title()}' is not allowed. To allow it, set the "
+                "'AllowedQueryOptions' property on EnableQueryAttribute or QueryValidationSettings."
+            )
+            raise _GraphError(400, "BadRequest", text)
+    return found["version"].lower()
 
-    Of four pages the second is short and the third empty. It follows from page and place alone, so asking again
-    gives the same.
-    """
-    size = walk.top
-    if uneven and page % 4 == 1:
-        size = max(1, size - max(1, size * 6 // 100))
-    if uneven and page % 4 == 2:
-        size = 0
-    after = place + size
-    return walk.records[place:after], after if after < len(walk.records) else None
+
+def _next_link(request: Request, target: str, fault: Fault | None) -> str:
+    """The link to `target`, unless a fault wants another."""
+    if fault is not None and fault.kind == "foreign_next_link":
+        return fault.location.rstrip("/") + target
+    if fault is not None and fault.kind == "repeated_next_link":
+        return request.base + request.target
+    return request.base + target
 
 
-def _throttled(headers: dict[str, str]) -> _Refusal:
+def _throttled(headers: dict[str, str]) -> _GraphError:
     again = "the value specified in the Retry-After header" if "Retry-After" in headers else "some time"
-    return _Refusal(
+    return _GraphError(
         429,
         "UnknownError",
         f"This request is throttled. Please try again after {again}. CorrelationId: {uuid.uuid4()}",
@@ -257,8 +224,8 @@ def _throttled(headers: dict[str, str]) -> _Refusal:
     )
 
 
-def _unauthorized(message: str) -> _Refusal:
-    return _Refusal(401, "InvalidAuthenticationToken", message, {"WWW-Authenticate": 'Bearer realm=""'})
+def _unauthorized(message: str) -> _GraphError:
+    return _GraphError(401, "InvalidAuthenticationToken", message, {"WWW-Authenticate": 'Bearer realm=""'})
 
 
 def _below(floor: int) -> str:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from local.cloud.graph_pages import Record
 from local.cloud.ticks import parse_instant
 
-Record = dict[str, Any]
 Predicate = Callable[[Record], bool]
 
 TIME = "activityDateTime"
@@ -33,7 +33,7 @@ _TOKEN = re.compile(
 )
 
 
-class InvalidFilter(ValueError):
+class InvalidFilterError(ValueError):
     """A filter that the service refuses."""
 
 
@@ -47,7 +47,7 @@ class _Parser:
         while text[place:].strip():
             found = _TOKEN.match(text, place)
             if found is None or found.lastgroup is None:
-                raise InvalidFilter(text)
+                raise InvalidFilterError(text)
             self._tokens.append((found.lastgroup, found[found.lastgroup]))
             place = found.end()
         self._tokens.append(("end", ""))
@@ -63,7 +63,7 @@ class _Parser:
     def _expect(self, kind: str, text: str | None = None) -> str:
         found, value = self._tokens.pop(0)
         if found != kind or (text is not None and value != text):
-            raise InvalidFilter(value)
+            raise InvalidFilterError(value)
         return value
 
     def _either(self) -> Predicate:
@@ -115,9 +115,9 @@ class _Parser:
             case "eq":
                 return lambda record: parse_instant(record[TIME]) == date
             case "gt" | "lt":
-                # Undocumented, and reported to be ignored: everything comes back (security-api-solutions issue 23).
-                return lambda record: True
-        raise InvalidFilter(operator)
+                # Undocumented, and reported to be ignored (microsoftgraph/security-api-solutions issue 23).
+                return lambda _: True
+        raise InvalidFilterError(operator)
 
     def _target(self) -> Predicate:
         self._expect("sign", "(")
@@ -129,7 +129,7 @@ class _Parser:
             self._expect("sign", "(")
         owner, _, key = self._expect("name").partition("/")
         if owner != variable:
-            raise InvalidFilter(owner)
+            raise InvalidFilterError(owner)
         if starts:
             self._expect("sign", ",")
         else:
@@ -152,15 +152,15 @@ class _Parser:
 def parse_filter(text: str) -> tuple[Predicate, list[int]]:
     """A test for records, and the instants that the filter names (ticks).
 
-    Raises InvalidFilter for a property or operator that is not documented, a quoted date, and bad syntax.
+    Raises InvalidFilterError for an undocumented property or operator, a quoted date, and bad syntax.
     """
     parser = _Parser(text)
     try:
         return parser.whole(), parser.dates
-    except InvalidFilter:
+    except InvalidFilterError:
         raise
     except ValueError as error:
-        raise InvalidFilter(str(error)) from error
+        raise InvalidFilterError(str(error)) from error
 
 
 def _all_of(one: Predicate, other: Predicate) -> Predicate:
@@ -173,7 +173,7 @@ def _any_of(one: Predicate, other: Predicate) -> Predicate:
 
 def _allowed(operators: frozenset[str] | None, operator: str) -> None:
     if operators is None or operator not in operators:
-        raise InvalidFilter(operator)
+        raise InvalidFilterError(operator)
 
 
 def _at(record: Record, path: str) -> Any:

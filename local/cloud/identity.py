@@ -1,4 +1,4 @@
-"""Who may ask for tokens: the made-up tenant, its app registration, and the ways in which it can prove itself."""
+"""Who may ask for tokens: the made-up tenant, its app registration, and how the app proves itself."""
 
 import secrets
 import uuid
@@ -22,7 +22,7 @@ def made_up_uuid(random: Random) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """The tenant and its one app registration. The ids follow from the seed; secrets are new at every start."""
+    """The tenant and its one app registration; ids follow from the seed, secrets are new at every start."""
 
     tenant_id: str
     client_id: str
@@ -82,7 +82,7 @@ class Identity:
             _thumbprint(certificate.fingerprint(algorithm))
             for algorithm in (hashes.SHA1(), hashes.SHA256())  # noqa: S303 (the header x5t is a SHA-1 by definition)
         }
-        named = header.get("x5t#S256") or header.get("x5t")
+        named = str(header.get("x5t#S256") or header.get("x5t") or "").rstrip("=")
         return (
             named in thumbprints
             and claims.get("iss") == claims.get("sub") == self.client_id

@@ -1,17 +1,17 @@
 """KQL into SQL: `duckdb-kql` does the translation; this module makes its time exact to the tick.
 
-DuckDB keeps microseconds and Kusto ticks of 100 ns. So the engine's clock runs ten times slow: a TIMESTAMP here
-holds, as microseconds since 1970, the number of *ticks* since 0001-01-01, and an INTERVAL one microsecond for each
-tick. Comparison, arithmetic, order, `min`, `max` and `bin` are then exact with no more ado, and `bin` has Kusto's
-origin. What looks at the calendar or at text (`startofday`, `tostring`, …) goes through the functions of
-`local.cloud.sql_functions`, which convert at its edges. All of it happens on the library's syntax tree, never on the
-text of a query.
+DuckDB keeps microseconds and Kusto ticks of 100 ns. So the engine's clock runs ten times slow: a TIMESTAMP
+here holds, as microseconds since 1970, the number of *ticks* since 0001-01-01, and an INTERVAL one
+microsecond for each tick. Comparison, arithmetic, order, `min`, `max` and `bin` are then exact with no more
+ado, and `bin` has Kusto's origin. What looks at the calendar or at text (`startofday`, `tostring`, …) goes
+through the functions of `local.cloud.sql_functions`, which convert at its edges. All of it happens on the
+library's syntax tree, never on the text of a query.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from functools import cached_property
+from itertools import chain
+from typing import Any, TypeVar, cast
 
 from duckdb_kql import ir
 from duckdb_kql.errors import KqlError, KqlSyntaxError
@@ -22,6 +22,7 @@ from duckdb_kql.translate import to_sql
 from duckdb_kql.translate.naming import expression_name
 
 from local.cloud import sql_functions
+from local.cloud.kql_text import bracket_bounds
 from local.cloud.tables import TIME
 from local.cloud.ticks import parse_instant
 
@@ -29,15 +30,12 @@ INGESTION = "$ingestion"
 """The column behind `ingestion_time()`. KQL cannot spell this name bare, and an answer never shows it."""
 
 Schema = dict[str, list[str]]
-Columns = Callable[[], list[str]]
 _Node = TypeVar("_Node")
 
-_SET = re.compile(r"\s*set\s+(\w+)\s*(?:=\s*([^;]+?)\s*)?;", re.IGNORECASE)
-_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|//[^\n]*|\w+|\.\.|\s+|.""", re.DOTALL)
 _COMPARISONS = frozenset({"==", "!=", "<>", "<", "<=", ">", ">="})
 
 
-class UnresolvedName(KqlError):
+class UnresolvedNameError(KqlError):
     """A table or column that does not exist, as `operator` would see it ("" for a source)."""
 
     def __init__(self, operator: str, kind: str, name: str) -> None:
@@ -45,7 +43,7 @@ class UnresolvedName(KqlError):
         super().__init__(self.text)
 
 
-class Incomparable(KqlError):
+class IncomparableError(KqlError):
     """An instant compared with a text, which Kusto refuses and DuckDB would answer."""
 
 
@@ -54,228 +52,194 @@ def hidden_table(name: str) -> str:
     return f"${name}"
 
 
-def split_options(query: str) -> tuple[dict[str, str], str]:
-    """Leading ``set name[=value];`` statements (names in lower case), and the query without them."""
-    options: dict[str, str] = {}
-    while found := _SET.match(query):
-        options[found[1].lower()] = found[2] or ""
-        query = query[found.end() :]
-    return options, query
-
-
 def translate(query: str, schema: Schema, now: int, timespan: tuple[int, int] | None) -> str:
-    """The SQL of a KQL query. `now` and the bounds of `timespan` (both inclusive, on TimeGenerated) are ticks.
+    """The SQL of a KQL query; `now` and the bounds of `timespan` (inclusive, on TimeGenerated) are ticks.
 
-    Raises the library's KqlError family, and UnresolvedName and Incomparable, which belong to it.
+    Raises the library's KqlError family, and UnresolvedNameError and IncomparableError, which belong to it.
     """
     rewriter = _Rewriter(schema, now, timespan, hidden="ingestion_time" in query.lower())
-    return str(to_sql(rewriter.query(_lowered(query)), rewriter.schema))
+    return str(to_sql(rewriter.query(_parsed(query)), schema))
 
 
-def _lowered(query: str) -> ir.Query:
-    """The query's tree. The library's grammar wants brackets around the bounds of `between`; Kusto's does not."""
+def _parsed(query: str) -> ir.Query:
     try:
         return lower(query)
     except KqlSyntaxError:
-        bracketed = _bracket_bounds(query)
+        bracketed = bracket_bounds(query)
         if bracketed == query:
             raise
         return lower(bracketed)
 
 
-def _bracket_bounds(query: str) -> str:
-    """``between (a - 1d .. b)`` as ``between ((a - 1d) .. (b))``."""
-    parts: list[str] = []
-    open_brackets: list[bool] = []  # for each: whether it is that of a `between`
-    after_between = False
-    for token in _TOKEN.findall(query):
-        if token == "(":
-            open_brackets.append(after_between)
-            parts.append("((" if after_between else "(")
-        elif token == ")" and open_brackets:
-            parts.append("))" if open_brackets.pop() else ")")
-        elif token == ".." and open_brackets and open_brackets[-1]:
-            parts.append(")..(")
-        else:
-            parts.append(token)
-        if token.strip():
-            after_between = token.lower() == "between"
-    return "".join(parts)
-
-
 def _is_span(node: ir.Expr) -> bool:
-    """Whether an expression is, by its text alone, a timespan."""
+    """Whether an expression is, by its form alone, a duration."""
     match node:
-        case ir.Literal(kind="timespan"):
-            return True
-        case ir.LetRef(value=value):
-            return _is_span(value)
-        case ir.UnaryOp(operand=operand):
-            return _is_span(operand)
+        case ir.LetRef(value=inner) | ir.UnaryOp(operand=inner):
+            return _is_span(inner)
         case ir.BinaryOp(op="*", left=left, right=right):
             return _is_span(left) or _is_span(right)
         case ir.BinaryOp(op="+" | "-", left=left, right=right):
             return _is_span(left) and _is_span(right)
         case ir.FunctionCall(name=name):
             return name.lower() in sql_functions.SPANS
-    return False
+    return isinstance(node, ir.Literal) and node.kind == "timespan"
 
 
 def _is_instant(node: ir.Expr) -> bool:
+    """Whether an expression is, by its form alone, an instant."""
     match node:
-        case ir.Literal(kind="datetime"):
-            return True
-        case ir.LetRef(value=value):
-            return _is_instant(value)
+        case ir.LetRef(value=inner):
+            return _is_instant(inner)
         case ir.BinaryOp(op="+" | "-", left=left, right=right):
             return _is_instant(left) and _is_span(right)
         case ir.FunctionCall(name=name):
             return name.lower() in sql_functions.INSTANTS
-    return False
+    return isinstance(node, ir.Literal) and node.kind == "datetime"
 
 
-@dataclass
+class _Scope:
+    """What the expressions of one operator can see."""
+
+    def __init__(self, operator: str, query: ir.Query | None, schema: Schema) -> None:
+        self.operator = operator
+        self._query = query
+        self._schema = schema
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of the operator's input; none for what has no input."""
+        return [] if self._query is None else output_columns(self._query, self._schema)
+
+    @property
+    def visible(self) -> list[ir.ColumnRef]:
+        """The same without what an answer never shows."""
+        return [ir.ColumnRef(each) for each in self.columns if not each.startswith(INGESTION)]
+
+
+@dataclass(frozen=True)
 class _Rewriter:
-    """Rewrites one query's tree. `hidden` says whether it asks for ingestion times at all."""
+    """Rewrites one query's tree, and anew for each query within it.
+
+    `hidden` says whether the query asks for ingestion times at all; `bound` names its tabular lets.
+    """
 
     schema: Schema
     now: int
     timespan: tuple[int, int] | None
     hidden: bool
+    bound: frozenset[str] = frozenset()
 
     def query(self, query: ir.Query) -> ir.Query:
-        outer = self.schema
-        self.schema = dict(outer)
-        try:
-            return self._query(query)
-        finally:
-            # The names of the outermost query's lets stay known to the emitter, which hides them itself.
-            self.schema = outer
+        """A query with every part of it made exact, and bounded by the timespan."""
+        if not query.lets:
+            return self._pipeline(query)
+        name, value = query.lets[0]
+        rest = replace(query, lets=query.lets[1:])
+        inner = self
+        if isinstance(value, ir.Query):
+            value = self.query(value)
+            schema = self.schema | {name: output_columns(value, self.schema)}
+            inner = replace(self, schema=schema, bound=self.bound | {name})
+        else:
+            value = self._node(value, _Scope("let", None, self.schema))
+        rewritten = inner.query(rest)
+        return replace(rewritten, lets=[(name, value), *rewritten.lets])
 
-    def _query(self, query: ir.Query) -> ir.Query:
-        lets: list[tuple[str, ir.Query | ir.Expr]] = []
-        for name, bound in query.lets:
-            if isinstance(bound, ir.Query):
-                bound = self.query(bound)
-                self.schema[name] = output_columns(
-                    ir.Query(bound.source, bound.operators, [*lets, *bound.lets]), self.schema
-                )
-            else:
-                bound = self.node(bound, list, "let")
-            lets.append((name, bound))
-        local = {name for name, bound in lets if isinstance(bound, ir.Query)}
-        source = self.source(query.source, local)
-        operators: list[ir.Operator] = []
-        if self.timespan and isinstance(source, ir.TableRef) and TIME in self.columns_of(source):
+    def _pipeline(self, query: ir.Query) -> ir.Query:
+        source = self._source(query.source)
+        done: list[ir.Operator] = []
+        if (
+            self.timespan
+            and self._is_table(query.source)
+            and TIME in output_columns(ir.Query(source), self.schema)
+        ):
             low, high = map(sql_functions.instant, self.timespan)
-            operators.append(ir.Where(ir.Between(ir.ColumnRef(TIME), low, high)))
+            done.append(ir.Where(ir.Between(ir.ColumnRef(TIME), low, high)))
         for operator in query.operators:
-            so_far = ir.Query(source, list(operators), lets)
-            operators.append(
-                self.operator(operator, lambda so_far=so_far: output_columns(so_far, self.schema))
-            )
-        return ir.Query(source, operators, lets, query.parameters)
+            scope = _Scope(type(operator).__name__.lower(), ir.Query(source, list(done)), self.schema)
+            done.append(self._node(operator, scope))
+        return ir.Query(source, done, [], query.parameters)
 
-    def columns_of(self, table: ir.TableRef) -> list[str]:
-        return self.schema.get(table.name, [])
+    def _is_table(self, source: ir.Source) -> bool:
+        return isinstance(source, ir.TableRef) and source.name not in self.bound
 
-    def source(self, source: ir.Source, local: set[str]) -> ir.Source:
+    def _source(self, source: ir.Source) -> ir.Source:
+        scope = _Scope("", None, self.schema)
         if isinstance(source, ir.PrintSource):
             # Unnamed columns of `print` are numbered by place, so no name is handed down here.
-            return ir.PrintSource(
-                tuple(
-                    ir.NamedExpr(self.node(each.expr, list, "print"), each.name)
-                    for each in source.expressions
-                )
-            )
-        if isinstance(source, ir.TableRef) and source.name not in local:
+            named = (ir.NamedExpr(self._node(each.expr, scope), each.name) for each in source.expressions)
+            return ir.PrintSource(tuple(named))
+        if isinstance(source, ir.TableRef) and self._is_table(source):
             if source.qualified not in self.schema:
-                raise UnresolvedName("", "table or column expression", source.qualified)
-            if self.hidden and hidden_table(source.name) in self.schema:
-                return ir.TableRef(hidden_table(source.name))
-        return self.node(source, list, "")
+                raise UnresolvedNameError("", "table or column expression", source.qualified)
+            return ir.TableRef(hidden_table(source.name)) if self.hidden else source
+        return self._node(source, scope)
 
-    def operator(self, operator: ir.Operator, columns: Columns) -> ir.Operator:
-        name = type(operator).__name__.lower()
-        return self.node(operator, columns, name)
+    def _node(self, node: _Node, scope: _Scope) -> _Node:
+        """`node` with every part of it made exact."""
+        return cast("_Node", self._rewritten(node, scope))
 
-    def node(self, node: _Node, columns: Columns, operator: str) -> _Node:
-        """`node` with every part of it made exact; `columns` are those that the operator around it can see."""
-        found: Any = node
-        match found:
+    def _rewritten(self, node: Any, scope: _Scope) -> Any:  # noqa: PLR0911 (one for each kind of node)
+        match node:
             case ir.Query():
-                found = self.query(found)
+                return self.query(node)
             case ir.Literal():
-                found = self.literal(found)
-            case ir.ColumnRef():
-                if found.name not in columns():
-                    raise UnresolvedName(operator, "column or scalar expression", found.name)
-            case ir.NamedExpr():
-                expr = self.node(found.expr, columns, operator)
-                name = found.name
-                if name is None and expr != found.expr:
-                    name = expression_name(found.expr)  # Kusto names a column after what the query says
-                found = ir.NamedExpr(expr, name)
+                return _literal(node)
+            case ir.ColumnRef() if node.name not in scope.columns:
+                raise UnresolvedNameError(scope.operator, "column or scalar expression", node.name)
+            case ir.NamedExpr(name=None):
+                expr = self._node(node.expr, scope)
+                # Kusto names a column after what the query says, not after what it has become here.
+                return ir.NamedExpr(expr, None if expr == node.expr else expression_name(node.expr))
             case ir.FunctionCall():
-                found = self.call(found, columns, operator)
-            case ir.Between() if _is_span(found.high) and _is_instant(found.low):
-                high = ir.BinaryOp("+", found.low, found.high)
-                found = self.parts(replace(found, high=high), columns, operator)
+                return self._call(node, scope)
+            case ir.Between() if _is_span(node.high) and _is_instant(node.low):
+                return self._parts(replace(node, high=ir.BinaryOp("+", node.low, node.high)), scope)
             case ir.BinaryOp():
-                self.refuse_text(found)
-                found = self.parts(found, columns, operator)
+                _refuse_text(node)
             case tuple() | list():
-                found = type(found)(self.node(each, columns, operator) for each in found)
-            case _ if is_dataclass(found) and not isinstance(found, type):
-                found = self.parts(found, columns, operator)
-        return found
+                return type(node)(self._node(each, scope) for each in node)
+        return self._parts(node, scope) if is_dataclass(node) else node
 
-    def parts(self, node: Any, columns: Columns, operator: str) -> Any:
-        changed = {
-            field.name: self.node(getattr(node, field.name), columns, operator) for field in fields(node)
-        }
-        return replace(node, **changed)
+    def _parts(self, node: Any, scope: _Scope) -> Any:
+        return replace(
+            node, **{part.name: self._node(getattr(node, part.name), scope) for part in fields(node)}
+        )
 
-    def literal(self, literal: ir.Literal) -> ir.Literal:
-        if literal.kind == "datetime" and literal.value is not None:
-            return sql_functions.instant(parse_instant(str(literal.value)))
-        if literal.kind == "timespan" and literal.value is not None:
-            return sql_functions.span(parse_span(str(literal.value)))
-        return literal
-
-    def refuse_text(self, node: ir.BinaryOp) -> None:
-        for one, other in ((node.left, node.right), (node.right, node.left)):
-            if node.op in _COMPARISONS and one == ir.ColumnRef(TIME) and isinstance(other, ir.Literal):
-                if other.kind == "string":
-                    raise Incomparable(
-                        "Cannot compare values of types datetime and string. Try adding explicit casts"
-                    )
-
-    def call(self, call: ir.FunctionCall, columns: Columns, operator: str) -> ir.Expr:
-        name = call.name.lower()
+    def _call(self, call: ir.FunctionCall, scope: _Scope) -> ir.Expr:
+        name, arguments = call.name.lower(), call.args
         if name == "ingestion_time":
+            if INGESTION not in scope.columns:
+                return ir.FunctionCall("$no_instant")
             # In a call of its own, because an unnamed column would take the hidden column's name.
-            known = INGESTION in columns()
-            return (
-                ir.FunctionCall("$same", (ir.ColumnRef(INGESTION),))
-                if known
-                else ir.FunctionCall("$no_instant")
+            return ir.FunctionCall("$same", (ir.ColumnRef(INGESTION),))
+        if name == "pack_all":
+            pairs = [(ir.Literal(column.name, "string"), column) for column in scope.visible]
+            return sql_functions.exact(
+                ir.FunctionCall("bag_pack", tuple(chain.from_iterable(pairs))), self.now
             )
-        if name in ("bin", "floor") and len(call.args) == 2 and _is_span(call.args[1]):
+        if name == "estimate_data_size" and arguments == (ir.Wildcard(),):
+            arguments = tuple(scope.visible)
+        if name in ("bin", "floor") and len(arguments) == 2 and _is_span(arguments[1]):
             name = "$bin"
-        if name == "coalesce" and call.args and _asks_ingestion_time(call.args[0]):
+        if name == "coalesce" and _is_instant(arguments[0]):
             name = "$coalesce"
-        if name in ("pack_all", "estimate_data_size"):
-            visible = [ir.ColumnRef(each) for each in columns() if not each.startswith(INGESTION)]
-            if name == "pack_all":
-                keys = [ir.Literal(each.name, "string") for each in visible]
-                pairs = [part for pair in zip(keys, visible, strict=True) for part in pair]
-                return sql_functions.exact(ir.FunctionCall("bag_pack", tuple(pairs)), self.now)
-            if call.args == (ir.Wildcard(),):
-                call = replace(call, args=tuple(visible))
-        arguments = tuple(self.node(each, columns, operator) for each in call.args)
-        return sql_functions.exact(ir.FunctionCall(name, arguments), self.now)
+        rewritten = ir.FunctionCall(name, tuple(self._node(each, scope) for each in arguments))
+        return sql_functions.exact(rewritten, self.now)
 
 
-def _asks_ingestion_time(node: ir.Expr) -> bool:
-    return isinstance(node, ir.FunctionCall) and node.name.lower() == "ingestion_time"
+def _literal(literal: ir.Literal) -> ir.Literal:
+    if literal.kind == "datetime" and literal.value is not None:
+        return sql_functions.instant(parse_instant(str(literal.value)))
+    if literal.kind == "timespan" and literal.value is not None:
+        return sql_functions.span(parse_span(str(literal.value)))
+    return literal
+
+
+def _refuse_text(node: ir.BinaryOp) -> None:
+    for one, other in ((node.left, node.right), (node.right, node.left)):
+        is_text = isinstance(other, ir.Literal) and other.kind == "string"
+        if is_text and node.op in _COMPARISONS and one == ir.ColumnRef(TIME):
+            raise IncomparableError(
+                "Cannot compare values of types datetime and string. Try adding explicit casts"
+            )

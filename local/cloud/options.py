@@ -8,10 +8,11 @@ class Limits:
     """The services' documented limits. None switches a rate or the retention floor off.
 
     `rows` and `bytes` are of one query's answer, `queries` per `query_seconds`, `running` and `queued` count
-    queries at one time, `queue_seconds` is how long one may wait for its turn ("Azure Monitor service limits").
-    `reports` per `report_seconds` is Graph's limit for audit logs ("Microsoft Graph service-specific throttling
-    limits"), `page` its largest page, `retention_days` how far back audit logs reach. `uneven_pages` makes some
-    pages of a walk short or empty, which Graph documents as possible ("Paging Microsoft Graph data").
+    queries at one time, `queue_seconds` is how long one may wait for its turn ("Azure Monitor service
+    limits"). `reports` per `report_seconds` is Graph's limit for audit logs ("Microsoft Graph
+    service-specific throttling limits"), `page` its largest page, `retention_days` how far back audit logs
+    reach. `uneven_pages` makes some pages of a walk short or empty, which Graph documents as possible
+    ("Paging Microsoft Graph data").
     """
 
     rows: int = 500_000
@@ -32,10 +33,10 @@ class Limits:
 class Options:
     """A stand-in cloud before it starts.
 
-    `seed` decides every generated value; `events` is the number of rows of table Event (the other tables have a
-    share of it), spread over `days` before `end`; `audits` directory audits lie in the `audit_days` before `end`.
-    `end` is an ISO instant, or None for the moment of the start. `token_seconds` is the lifetime of a token,
-    `latency` is added to every answer (seconds), `port` 0 takes a free one.
+    `seed` decides every generated value; `events` is the number of rows of table Event (the other tables have
+    a share of it), spread over `days` before `end`; `audits` directory audits lie in the `audit_days` before
+    `end`. `end` is an ISO instant, or None for the moment of the start. `token_seconds` is the lifetime of a
+    token, `latency` is added to every answer (seconds), `port` 0 takes a free one.
     """
 
     seed: int = 1

@@ -5,161 +5,133 @@ import uuid
 from typing import Any
 
 import duckdb
-from duckdb_kql.errors import KqlSchemaError, KqlSyntaxError
+from duckdb_kql.errors import KqlError, KqlSchemaError, KqlSyntaxError
 
-from local.cloud.kql import Incomparable, UnresolvedName
+from local.cloud.kql import IncomparableError, UnresolvedNameError
 from local.cloud.server import Answer, json_answer
 
 _TOO_LARGE = "-2133196797"
 """0x80DA0003, E_QUERY_RESULT_SET_TOO_LARGE, as a signed number."""
 
 Details = dict[str, Any]
+Headers = dict[str, str]
 
 
-def error(
-    status: int, code: str, message: str, inner: Details | None = None, headers: dict[str, str] | None = None
-) -> Answer:
-    """An error answer with a correlation id."""
-    document: Details = {"message": message, "code": code, "correlationId": str(uuid.uuid4())}
-    if inner is not None:
-        document["innererror"] = inner
-    answer = json_answer(status, {"error": document})
-    return Answer(status, answer.body, answer.headers | (headers or {}))
+class QueryApiError(Exception):
+    """A refusal: status, code and message, what is within it, and headers beside it."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        inner: Details | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self._status = status
+        self._error: Details = {"message": message, "code": code}
+        self._inner = inner
+        self._headers = headers or {}
+
+    def answer(self) -> Answer:
+        """It as an answer, with a correlation id."""
+        error = self._error | {"correlationId": str(uuid.uuid4())}
+        if self._inner is not None:
+            error["innererror"] = self._inner
+        answer = json_answer(self._status, {"error": error})
+        return Answer(answer.status, answer.body, answer.headers | self._headers)
 
 
-def no_token() -> Answer:
+def no_token() -> QueryApiError:
     """No Authorization header with a bearer token."""
-    return error(
-        401,
-        "AuthenticationFailed",
-        "Authentication failed. The 'Authorization' header is missing.",
-        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )
+    message = "Authentication failed. The 'Authorization' header is missing."
+    return QueryApiError(401, "AuthenticationFailed", message, headers={"WWW-Authenticate": "Bearer"})
 
 
-def expired_token() -> Answer:
+def expired_token() -> QueryApiError:
     """A token whose time is over."""
-    return error(
-        401,
-        "ExpiredAuthenticationToken",
-        "The access token has expired.",
-        headers={
-            "WWW-Authenticate": 'Bearer error="invalid_token", error_description="The token is expired"'
-        },
-    )
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token", error_description="The token is expired"'}
+    return QueryApiError(401, "ExpiredAuthenticationToken", "The access token has expired.", headers=headers)
 
 
-def invalid_token() -> Answer:
+def invalid_token() -> QueryApiError:
     """A token that is none of the tenant's."""
-    return error(403, "InvalidAuthenticationToken", "The access token is invalid.")
+    return QueryApiError(403, "InvalidAuthenticationToken", "The access token is invalid.")
 
 
-def wrong_audience() -> Answer:
+def wrong_audience() -> QueryApiError:
     """A token for another API."""
-    return error(
+    return QueryApiError(
         403,
         "InvalidAuthenticationTokenAudience",
-        "The access token has been obtained from wrong audience or resource. It should exactly match (including forward "
-        "slash) with one of the allowed audiences 'https://api.loganalytics.io'.",
+        "The access token has been obtained from wrong audience or resource. It should exactly match "
+        "(including forward slash) with one of the allowed audiences 'https://api.loganalytics.io'.",
     )
 
 
-def insufficient_access() -> Answer:
+def insufficient_access() -> QueryApiError:
     """A workspace on which the app has no role."""
-    return error(
-        403,
-        "InsufficientAccessError",
-        "The provided credentials have insufficient access to perform the requested operation",
-    )
+    message = "The provided credentials have insufficient access to perform the requested operation"
+    return QueryApiError(403, "InsufficientAccessError", message)
 
 
-def not_found() -> Answer:
+def not_found() -> QueryApiError:
     """A path, or a workspace, that does not exist."""
-    return error(404, "PathNotFoundError", "The requested path does not exist")
+    return QueryApiError(404, "PathNotFoundError", "The requested path does not exist")
 
 
-def throttled(headers: dict[str, str]) -> Answer:
+def throttled(headers: Headers) -> QueryApiError:
     """Too many requests, running or waiting queries."""
-    return error(
-        429,
-        "ThrottledError",
-        "Too many requests: the rate or concurrency limit of queries is reached.",
-        headers=headers,
+    return QueryApiError(
+        429, "ThrottledError", "Too many requests: the rate of queries is limited.", headers=headers
     )
 
 
-def gateway_timeout(message: str, headers: dict[str, str]) -> Answer:
+def gateway_timeout(headers: Headers) -> QueryApiError:
     """A query that ran longer than it may."""
-    return error(
-        504, "GatewayTimeout", "Gateway timeout", {"code": "GatewayTimeout", "message": message}, headers
-    )
+    inner = {"code": "GatewayTimeout", "message": "Kusto query timed out"}
+    return QueryApiError(504, "GatewayTimeout", "Gateway timeout", inner, headers)
 
 
-def bad_argument(message: str) -> Answer:
+def bad_argument(message: str) -> QueryApiError:
     """A request that is wrong apart from its KQL."""
     return _bad_request({"code": "QueryValidationError", "message": message})
 
 
-def query_error(problem: Exception) -> Answer:
-    """A query that does not parse, names what does not exist, or needs what the stand-in's engine cannot do."""
+def query_error(problem: KqlError | duckdb.Error | ValueError) -> QueryApiError:
+    """A query that does not parse, names what does not exist, or is beyond the stand-in's engine."""
     if isinstance(problem, KqlSyntaxError):
-        return _bad_request(
-            {
-                "code": "SyntaxError",
-                "message": "A syntax error occurred.",
-                "innererror": {
-                    "code": "SYN0002",
-                    "message": "A recognition error occurred in the query.",
-                    **_position(problem),
-                },
-            }
-        )
-    code, message = _semantic(problem)
-    inner = {"code": code, "message": message}
-    return _bad_request(
-        {"code": "SemanticError", "message": "A semantic error occurred.", "innererror": inner}
-    )
+        kind, message = "SyntaxError", "A syntax error occurred."
+        inner = {"code": "SYN0002", "message": "A recognition error occurred in the query."} | _place(problem)
+    else:
+        kind, message = "SemanticError", "A semantic error occurred."
+        code, text = _semantic(problem)
+        inner = {"code": code, "message": text}
+    return _bad_request({"code": kind, "message": message, "innererror": inner})
 
 
-def too_many_rows(limit: int) -> Details:
-    """The partial error of an answer that was cut at a number of rows."""
-    return _partial(f"the set limit of {limit} records")
-
-
-def too_many_bytes(limit: int) -> Details:
-    """The partial error of an answer that was cut at a number of bytes."""
-    return _partial(f"the set limit of {limit} bytes")
-
-
-def _partial(limit: str) -> Details:
+def too_many(limit: int, unit: str) -> Details:
+    """The partial error of an answer that was cut at a number of "records" or "bytes"."""
     message = (
-        f"The results of this query exceed {limit}, so not all records were returned "
-        "(E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003). See https://aka.ms/kustoquerylimits for more information and "
-        "possible solutions."
+        f"The results of this query exceed the set limit of {limit} {unit}, so not all records were returned "
+        "(E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003). See https://aka.ms/kustoquerylimits for more "
+        "information and possible solutions."
     )
-    return {
-        "code": "PartialError",
-        "message": "There were some errors when processing your query.",
-        "details": [
-            {
-                "code": "EngineError",
-                "message": "Something went wrong processing your query on the server.",
-                "innererror": {
-                    "code": _TOO_LARGE,
-                    "message": message,
-                    "severity": 2,
-                    "severityName": "Error",
-                },
-            }
-        ],
+    engine = {
+        "code": "EngineError",
+        "message": "Something went wrong processing your query on the server.",
+        "innererror": {"code": _TOO_LARGE, "message": message, "severity": 2, "severityName": "Error"},
     }
+    text = "There were some errors when processing your query."
+    return {"code": "PartialError", "message": text, "details": [engine]}
 
 
-def _bad_request(inner: Details) -> Answer:
-    return error(400, "BadArgumentError", "The request had some invalid properties", inner)
+def _bad_request(inner: Details) -> QueryApiError:
+    return QueryApiError(400, "BadArgumentError", "The request had some invalid properties", inner)
 
 
-def _position(problem: KqlSyntaxError) -> Details:
+def _place(problem: KqlSyntaxError) -> Details:
     """Line and place of the first mistake, and the token there."""
     if not problem.diagnostics:
         return {}
@@ -168,15 +140,12 @@ def _position(problem: KqlSyntaxError) -> Details:
     return {"line": first.span.line, "pos": first.span.column, "token": token[1] if token else ""}
 
 
-def _semantic(problem: Exception) -> tuple[str, str]:
-    if isinstance(problem, UnresolvedName):
-        return "SEM0100", problem.text
-    if isinstance(problem, Incomparable):
-        return "SEM0064", str(problem)
-    if isinstance(problem, KqlSchemaError):
-        return "SEM0100", f"Failed to resolve '{problem.name}'"
-    if isinstance(problem, duckdb.BinderException) and (
-        found := re.search(r'column "([^"]+)" not found', str(problem))
-    ):
-        return "SEM0100", f"'' operator: Failed to resolve column or scalar expression named '{found[1]}'"
-    return "STANDIN", f"The stand-in's query engine cannot run this; the service may: {problem}"
+def _semantic(problem: KqlError | duckdb.Error | ValueError) -> tuple[str, str]:
+    match problem:
+        case UnresolvedNameError():
+            return "SEM0100", str(problem)
+        case IncomparableError():
+            return "SEM0064", str(problem)
+        case KqlSchemaError():
+            return "SEM0100", f"Failed to resolve '{problem.name}'"
+    return "STANDIN", f"The stand-in's query engine cannot run this; the service may. {problem}"

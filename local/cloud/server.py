@@ -3,8 +3,10 @@
 import contextlib
 import gzip
 import logging
+import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. `cut` sends only that many bytes of the body and drops the connection (0: not even a header)."""
+    """One answer. `cut` drops the connection: 0 before the first byte, any other number within the body."""
 
     status: int
     body: bytes = b""
@@ -58,7 +60,8 @@ class Answer:
 class Seen:
     """One request that was served: `path` with its query string, `time` in Unix seconds at its arrival.
 
-    `headers` have lower-case names; of credentials only the scheme is kept. `status` is 0 for a dropped connection.
+    `headers` have lower-case names; of credentials only the scheme is kept. `status` is 0 for a dropped
+    connection.
     """
 
     api: str
@@ -102,6 +105,7 @@ class Server:
 
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers have one port
     block_on_close = False
     request_queue_size = 128
 
@@ -134,7 +138,7 @@ class _Listener(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; anything else is a mistake here."""
         del request, client_address
-        log.debug("a connection ended early", exc_info=True)
+        log.debug("a connection ended early: %s", sys.exception())
 
     def drop_connections(self) -> None:
         with self._lock:

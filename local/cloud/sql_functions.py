@@ -1,102 +1,23 @@
-"""How each KQL function works on an engine whose clock counts ticks (see `local.cloud.kql`)."""
+"""How each function of KQL works on an engine whose clock counts ticks (see `local.cloud.kql`)."""
 
 from datetime import UTC, datetime, timedelta
 
 from duckdb_kql import ir
 from duckdb_kql.translate.functions import SCALAR_FUNCTIONS, FunctionSpec
 
-from local.cloud.ticks import HOUR, MINUTE, SECOND, UNIX_EPOCH
+from local.cloud.sql_macros import TEMPLATES
+from local.cloud.ticks import SECOND
 
-_UNIX_MICROSECONDS = UNIX_EPOCH // 10
-
-SETUP = rf"""
-CREATE MACRO tick_count(x) AS epoch_us(x);
-CREATE MACRO tick_clock(x) AS make_timestamp(epoch_us(x) // 10 - {_UNIX_MICROSECONDS});
-CREATE MACRO clock_ticks(x) AS make_timestamp(epoch_us(x) * 10 + {UNIX_EPOCH});
-CREATE MACRO tick_digits(x) AS lpad(CAST(epoch_us(x) % {SECOND} AS VARCHAR), 7, '0');
-CREATE MACRO tick_seconds(x) AS strftime(tick_clock(x), '%Y-%m-%dT%H:%M:%S');
-CREATE MACRO tick_text(x) AS tick_seconds(x) || '.' || tick_digits(x) || 'Z';
-CREATE MACRO tick_wire(x) AS
-    tick_seconds(x) || CASE epoch_us(x) % {SECOND} WHEN 0 THEN '' ELSE '.' || rtrim(tick_digits(x), '0') END || 'Z';
-CREATE MACRO span_text(x) AS
-    CASE WHEN epoch_us(x) < 0 THEN '-' ELSE '' END
-    || CASE WHEN abs(epoch_us(x)) >= {24 * HOUR} THEN CAST(abs(epoch_us(x)) // {24 * HOUR} AS VARCHAR) || '.' ELSE '' END
-    || lpad(CAST(abs(epoch_us(x)) // {HOUR} % 24 AS VARCHAR), 2, '0') || ':'
-    || lpad(CAST(abs(epoch_us(x)) // {MINUTE} % 60 AS VARCHAR), 2, '0') || ':'
-    || lpad(CAST(abs(epoch_us(x)) // {SECOND} % 60 AS VARCHAR), 2, '0')
-    || CASE abs(epoch_us(x)) % {SECOND} WHEN 0 THEN ''
-            ELSE '.' || lpad(CAST(abs(epoch_us(x)) % {SECOND} AS VARCHAR), 7, '0') END;
-CREATE MACRO tick_parse(t) AS make_timestamp(
-    epoch_us(TRY_CAST(regexp_replace(t, '(\.\d{{6}})\d+', '\1') AS TIMESTAMPTZ) AT TIME ZONE 'UTC') * 10 + {UNIX_EPOCH}
-    + coalesce(TRY_CAST(regexp_extract(t, '\.\d{{6}}(\d)', 1) AS BIGINT), 0));
-CREATE MACRO span_parse(t) AS CASE WHEN regexp_full_match(t, '-?(\d+\.)?\d\d?:\d\d(:\d\d(\.\d{{1,7}})?)?') THEN to_microseconds(
-    CASE WHEN t LIKE '-%' THEN -1 ELSE 1 END * (
-        coalesce(TRY_CAST(regexp_extract(t, '^-?(\d+)\.', 1) AS BIGINT), 0) * {24 * HOUR}
-        + CAST(regexp_extract(t, '(\d\d?):(\d\d)', 1) AS BIGINT) * {HOUR}
-        + CAST(regexp_extract(t, '(\d\d?):(\d\d)', 2) AS BIGINT) * {MINUTE}
-        + coalesce(TRY_CAST(regexp_extract(t, ':\d\d:(\d\d)', 1) AS BIGINT), 0) * {SECOND}
-        + coalesce(TRY_CAST(rpad(nullif(regexp_extract(t, ':\d\d\.(\d+)$', 1), ''), 7, '0') AS BIGINT), 0))) END;
-"""
-"""Macros that every connection needs; `tick_*` take an instant of the engine, `span_*` a duration."""
-
-
-def _by_type(instant: str, span: str, other: str) -> str:
-    """SQL that treats instants and durations apart; DuckDB folds the branches that the type rules out."""
-    return (
-        f"CASE typeof({{0}}) WHEN 'TIMESTAMP' THEN {instant.format('TRY_CAST({0} AS TIMESTAMP)')} "
-        f"WHEN 'INTERVAL' THEN {span.format('TRY_CAST({0} AS INTERVAL)')} ELSE {other} END"
-    )
-
-
-_TEMPLATES: dict[str, tuple[str, int]] = {
-    "$no_instant": ("CAST(NULL AS TIMESTAMP)", 0),
-    "$same": ("{0}", 1),
-    "$coalesce": ("coalesce({})", -1),
-    "$clock": ("tick_clock({0})", 1),
-    "$ticks": ("clock_ticks({0})", 1),
-    "$rest": ("to_microseconds(epoch_us({0}) % 10)", 1),
-    "$span": ("to_microseconds(epoch_us({0}) * 10)", 1),
-    "$unix": ("make_timestamp(CAST({0} * {1} AS BIGINT) + " + str(UNIX_EPOCH) + ")", 2),
-    # An instant or a duration: what is left over within a step is taken off, which keeps the type.
-    "$bin": ("({0} - to_microseconds((epoch_us({0}) % epoch_us({1}) + epoch_us({1})) % epoch_us({1})))", 2),
-    "$text": (_by_type("tick_text({0})", "span_text({0})", "{1}"), 2),
-    "$number": (_by_type("epoch_us({0})", "epoch_us({0})", "{1}"), 2),
-    "$element": (
-        "CASE WHEN {0} IS NULL THEN NULL ELSE "
-        + _by_type("to_json(tick_text({0}))", "to_json(span_text({0}))", "to_json({0})")
-        + " END",
-        1,
-    ),
-    "$todatetime": (
-        "CASE typeof({0}) WHEN 'TIMESTAMP' THEN TRY_CAST({0} AS TIMESTAMP) "
-        "WHEN 'JSON' THEN tick_parse(TRY_CAST({0} AS JSON) ->> '$') ELSE tick_parse(CAST({0} AS VARCHAR)) END",
-        1,
-    ),
-    "$totimespan": (
-        "CASE typeof({0}) WHEN 'INTERVAL' THEN TRY_CAST({0} AS INTERVAL) "
-        "WHEN 'BIGINT' THEN to_microseconds(TRY_CAST({0} AS BIGINT)) "
-        "WHEN 'JSON' THEN span_parse(TRY_CAST({0} AS JSON) ->> '$') ELSE span_parse(CAST({0} AS VARCHAR)) END",
-        1,
-    ),
-    "$hash": ("CAST(hash({0}) % CAST({1} AS UBIGINT) AS BIGINT)", 2),
-    "$size": (
-        "coalesce(CASE typeof({0}) WHEN 'VARCHAR' THEN strlen(CAST({0} AS VARCHAR)) WHEN 'JSON' THEN "
-        "strlen(CAST({0} AS VARCHAR)) WHEN 'UUID' THEN 16 WHEN 'INTEGER' THEN 4 WHEN 'BOOLEAN' THEN 1 ELSE 8 END, 0)",
-        1,
-    ),
-}
-# The library keeps its mappings as a table of data, and looks names up in it when it renders a call.
+# The library keeps its mappings in a table of data, where it looks up each name that it renders.
 SCALAR_FUNCTIONS.update(
-    {
-        name: FunctionSpec(name, "template", template, () if arity < 0 else (arity,))
-        for name, (template, arity) in _TEMPLATES.items()
-    }
+    {name: FunctionSpec(name, "template", sql, arities) for name, (sql, arities) in TEMPLATES.items()}
 )
 
+_PACKS = {"bag_pack", "pack", "pack_array"}
 _CALENDAR = {
-    "dayofmonth", "dayofyear", "getyear", "getmonth", "monthofyear", "hourofday", "weekofyear", "week_of_year",
-    "format_datetime",
-}  # fmt: skip
+    *("dayofmonth", "dayofyear", "monthofyear", "hourofday", "getyear", "getmonth"),
+    *("weekofyear", "week_of_year", "format_datetime"),
+}
 _STARTS = {"startofday", "startofweek", "startofmonth", "startofyear"}
 _ENDS = {name.replace("start", "end"): name for name in _STARTS}
 _UNIX_UNITS = {"seconds": SECOND, "milliseconds": SECOND // 1000, "microseconds": 10}
@@ -138,6 +59,8 @@ def _whole(number: int) -> ir.Literal:
 def _text(node: ir.Expr) -> ir.Expr:
     if isinstance(node, ir.Literal) and node.kind not in ("datetime", "timespan"):
         return node
+    if isinstance(node, ir.FunctionCall) and node.name in _PACKS:
+        return _call("$json", node)  # a long expression, which the general way would repeat many times
     return _call("$text", node, _call("tostring", node))
 
 
@@ -196,7 +119,7 @@ def exact(call: ir.FunctionCall, now: int) -> ir.Expr:  # noqa: C901, PLR0911, P
     if name in _ENDS and arguments:
         offset = ir.BinaryOp("+", arguments[1], _whole(1)) if len(arguments) > 1 else _whole(1)
         return ir.BinaryOp("-", exact(_call(_ENDS[name], arguments[0], offset), now), span(1))
-    if name.startswith("unixtime_") and name.endswith("_todatetime") and len(arguments) == 1:
-        if unit := _UNIX_UNITS.get(name.removeprefix("unixtime_").removesuffix("_todatetime")):
-            return _call("$unix", arguments[0], _whole(unit))
+    unit = _UNIX_UNITS.get(name.removeprefix("unixtime_").removesuffix("_todatetime"))
+    if unit and name.startswith("unixtime_") and len(arguments) == 1:
+        return _call("$unix", arguments[0], _whole(unit))
     return call

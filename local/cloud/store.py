@@ -1,84 +1,48 @@
 """The workspace's rows in DuckDB: adding them, and answers in the query service's encoding of rows.
 
-Every connection shares one in-memory database. Instants are kept as ticks on the engine's clock
-(see `local.cloud.kql`), so all seven digits survive.
+Instants are kept as ticks on the engine's clock (see `local.cloud.kql`), so all seven digits survive.
 """
 
+import queue
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import msgspec
 
-from local.cloud import kql, sql_functions
+from local.cloud import kql
+from local.cloud.kusto_types import STORED, TO_JSON, wire
+from local.cloud.sql_macros import SETUP
 from local.cloud.tables import INGESTION_TIME, TABLES, TIME
-from local.cloud.ticks import parse_duration, parse_instant
 
-_STORED = {
-    "datetime": ("TIMESTAMP", "BIGINT", "make_timestamp({0})"),
-    "timespan": ("INTERVAL", "BIGINT", "to_microseconds({0})"),
-    "string": ("VARCHAR", "VARCHAR", "coalesce({0}, '')"),
-    "int": ("INTEGER", "INTEGER", "{0}"),
-    "long": ("BIGINT", "BIGINT", "{0}"),
-    "real": ("DOUBLE", "VARCHAR", "CAST({0} AS DOUBLE)"),
-    "bool": ("BOOLEAN", "BOOLEAN", "{0}"),
-    "guid": ("UUID", "VARCHAR", "CAST({0} AS UUID)"),
-    "decimal": ("DECIMAL(38, 10)", "VARCHAR", "CAST({0} AS DECIMAL(38, 10))"),
-    "dynamic": ("JSON", "VARCHAR", "CAST({0} AS JSON)"),
-}
-"""Kusto type -> the column's type, the type of its value in the JSON of `_document`, and SQL from one to the other."""
-
-_WIRE = {
-    "TIMESTAMP": ("datetime", "tick_wire({0})"),
-    "INTERVAL": ("timespan", "span_text({0})"),
-    "VARCHAR": ("string", "coalesce({0}, '')"),
-    "INTEGER": ("int", "{0}"),
-    "BIGINT": ("long", "{0}"),
-    "HUGEINT": ("long", "{0}"),
-    "UBIGINT": ("long", "{0}"),
-    "BOOLEAN": ("bool", "{0}"),
-    "UUID": ("guid", "CAST({0} AS VARCHAR)"),
-    "DOUBLE": (
-        "real",
-        "CAST(CASE WHEN isnan({0}) THEN '\"NaN\"' WHEN {0} = 'Infinity' THEN '\"Infinity\"' "
-        "WHEN {0} = '-Infinity' THEN '\"-Infinity\"' "
-        "WHEN {0} = trunc({0}) AND abs({0}) < 1e15 THEN CAST(CAST({0} AS BIGINT) AS VARCHAR) "
-        "ELSE CAST({0} AS VARCHAR) END AS JSON)",
-    ),
-}
-"""DuckDB type -> the Kusto type it is announced as, and SQL that makes a JSON value as the service sends it."""
-
-_DECIMAL_WIRE = ("decimal", "regexp_replace(CAST({0} AS VARCHAR), '\\.?0+$', '')")
-_DYNAMIC_WIRE = (
-    "dynamic",
-    "CASE WHEN {0} IS NULL THEN NULL WHEN json_type(to_json({0})) = 'VARCHAR' THEN to_json({0}) ->> '$' "
-    "ELSE CAST(to_json({0}) AS VARCHAR) END",
-)
+_INSERT_ROWS = 5_000
+_FETCH_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Table:
-    """An answer's table: `columns` as (name, Kusto type), `rows` each as the text of a JSON array."""
+    """An answer's table: `columns` as (name, Kusto type), `rows` each as a JSON array, read once."""
 
     columns: list[tuple[str, str]]
-    rows: Iterator[str]
+    rows: Iterator[bytes]
 
 
 class Store:
-    """The tables of one workspace."""
+    """The tables of one workspace, in memory, for any number of threads."""
 
     def __init__(self, workspace_id: str) -> None:
         self.workspace_id = workspace_id
         # The stand-in must not reach for the network, and all that it needs is built in.
         self._database = duckdb.connect(
-            ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
         )
         self._database.execute("SET GLOBAL TimeZone = 'UTC'")
-        self._database.execute(sql_functions.SETUP)
-        self._threads = threading.local()
+        self._database.execute(SETUP)
+        self._idle: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         self._write = threading.Lock()
         self._has_rows = False
         self.schema: kql.Schema = {}
@@ -87,57 +51,60 @@ class Store:
 
     def _create(self, name: str, columns: Mapping[str, str]) -> None:
         stored, visible = _quoted(kql.hidden_table(name)), ", ".join(map(_quoted, columns))
-        declared = ", ".join(f"{_quoted(each)} {_STORED[kind][0]}" for each, kind in columns.items())
+        declared = ", ".join(f"{_quoted(each)} {STORED[kind][0]}" for each, kind in columns.items())
         self._database.execute(f"CREATE TABLE {stored} ({declared}, {_quoted(kql.INGESTION)} TIMESTAMP)")
-        self._database.execute(f"CREATE VIEW {_quoted(name)} AS SELECT {visible} FROM {stored}")
+        self._database.execute(f"CREATE VIEW {_quoted(name)} AS SELECT {visible} FROM {stored}")  # noqa: S608
         self.schema[name] = list(columns)
         self.schema[kql.hidden_table(name)] = [*columns, kql.INGESTION]
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        """This thread's own connection: DuckDB's are not for several threads at once."""
-        connection: duckdb.DuckDBPyConnection | None = getattr(self._threads, "connection", None)
-        if connection is None:
-            connection = self._threads.connection = self._database.cursor()
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that nobody else uses meanwhile: DuckDB's are not for several threads at once."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = self._database.cursor()
             connection.execute("SET TimeZone = 'UTC'")
-        return connection
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
 
     def close(self) -> None:
         """Drop everything."""
+        while not self._idle.empty():
+            self._idle.get().close()
         self._database.close()
 
     def add(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: int | None, now: int) -> int:
         """Append rows and return how many.
 
-        A value is in the wire's form; instants and durations may also be ticks. `ingested` and `now` are ticks;
-        an item `INGESTION_TIME` of a row goes before `ingested`. A missing column is null (a string: empty), but
-        TimeGenerated is then `now`, and `Type`, `TenantId` and `_ItemId` are filled in as the service does.
+        A value is in the wire's form; instants and durations may also be ticks. `ingested` and `now` are
+        ticks; an item `INGESTION_TIME` of a row goes before `ingested`. A missing column is null (a string:
+        empty), but TimeGenerated is then `now`, and `Type`, `TenantId` and `_ItemId` are filled in as the
+        service does.
 
         Raises ValueError for an unknown table or column, or a value that is not of its column's type.
         """
-        if table not in TABLES:
-            raise ValueError(f"no table {table!r} in the stand-in; it has {', '.join(TABLES)}")
-        columns = TABLES[table]
+        kinds = {**_columns(table), INGESTION_TIME: "datetime"}
         standard = {TIME: now, "Type": table, "TenantId": self.workspace_id, INGESTION_TIME: ingested}
+        converters = [(name, TO_JSON[kind]) for name, kind in kinds.items() if kind in TO_JSON]
         documents = []
         for row in rows:
-            if unknown := row.keys() - columns.keys() - {INGESTION_TIME}:
+            if unknown := row.keys() - kinds.keys():
                 raise ValueError(f"table {table} has no column {', '.join(sorted(unknown))}")
-            filled = {"_ItemId": str(uuid.uuid4()), **standard, **row}
-            documents.append(
-                {name: _document(value, columns.get(name, "datetime")) for name, value in filled.items()}
-            )
-        kinds = {**columns, INGESTION_TIME: "datetime"}
-        shape = msgspec.json.encode([{name: _STORED[kind][1] for name, kind in kinds.items()}]).decode()
-        read = [_STORED[kind][2].format(f"row[{_text(name)}]") for name, kind in kinds.items()]
-        insert = (
-            f"INSERT INTO {_quoted(kql.hidden_table(table))} SELECT {', '.join(read)} "
-            f"FROM (SELECT unnest(from_json(?, {_text(shape)})) AS row)"
-        )
-        with self._write:
-            for first in range(0, len(documents), 5_000):
-                text = msgspec.json.encode(documents[first : first + 5_000]).decode()
+            document = {**standard, **row}
+            if "_ItemId" not in document:
+                document["_ItemId"] = str(uuid.uuid4())
+            for name, convert in converters:
+                if name in document:
+                    document[name] = convert(document[name])
+            documents.append(document)
+        with self._write, self._connection() as connection:
+            for first in range(0, len(documents), _INSERT_ROWS):
+                text = msgspec.json.encode(documents[first : first + _INSERT_ROWS]).decode()
                 try:
-                    self._connection().execute(insert, [text])
+                    connection.execute(_insert(table, kinds), [text])
                 except duckdb.Error as error:
                     raise ValueError(f"a row does not fit table {table}: {error}") from error
         self._has_rows = self._has_rows or bool(documents)
@@ -149,62 +116,48 @@ class Store:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows in the order of their arrival, as the wire has them, with their item `INGESTION_TIME`."""
-        if table not in TABLES:
-            raise ValueError(f"no table {table!r} in the stand-in; it has {', '.join(TABLES)}")
-        answer = self.answer(f"SELECT * FROM {_quoted(kql.hidden_table(table))}", hidden=True)
-        names = [name if name != kql.INGESTION else INGESTION_TIME for name, _ in answer.columns]
+        names = [*_columns(table), INGESTION_TIME]
         decode = msgspec.json.Decoder().decode
-        return [dict(zip(names, decode(row), strict=True)) for row in answer.rows]
+        with self.answer(f"FROM {_quoted(kql.hidden_table(table))}", hidden=True) as answer:
+            return [dict(zip(names, decode(row), strict=True)) for row in answer.rows]
 
-    def answer(self, sql: str, *, hidden: bool = False) -> Table:
-        """The table that `sql` selects. Its rows are read while they are iterated, by this thread only.
+    @contextmanager
+    def answer(self, sql: str, *, hidden: bool = False) -> Iterator[Table]:
+        """The table that `sql` selects, to be read within the block; `hidden` shows the hidden column too.
 
         Raises duckdb.Error where the SQL does not fit the data.
         """
-        connection = self._connection()
-        described = connection.execute(f"DESCRIBE {sql}").fetchall()
-        columns: list[tuple[str, str]] = []
-        encoded: list[str] = []
-        for name, kind, *_ in described:
-            if name.startswith(kql.INGESTION) and not hidden:
-                continue
-            wire = _DECIMAL_WIRE if kind.startswith("DECIMAL") else _WIRE.get(kind, _DYNAMIC_WIRE)
-            columns.append((name, wire[0]))
-            encoded.append(wire[1].format(_quoted(name)))
-        connection.execute(f"SELECT CAST(json_array({', '.join(encoded)}) AS VARCHAR) FROM ({sql})")
-        return Table(columns, _rows(connection))
+        with self._connection() as connection:
+            columns: list[tuple[str, str]] = []
+            values: list[str] = []
+            for name, engine_type, *_ in connection.execute(f"DESCRIBE {sql}").fetchall():
+                if hidden or not name.startswith(kql.INGESTION):
+                    kind, encode = wire(engine_type)
+                    columns.append((name, kind))
+                    values.append(encode.format(_quoted(name)))
+            # One JSON array a row, made by the engine: names are quoted, and the values never are SQL.
+            connection.execute(f"SELECT CAST(json_array({', '.join(values)}) AS VARCHAR) FROM ({sql})")  # noqa: S608
+            yield Table(columns, _rows(connection))
 
 
-def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    while batch := connection.fetchmany(10_000):
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[bytes]:
+    while batch := connection.fetchmany(_FETCH_ROWS):
         for (row,) in batch:
-            yield row
+            yield row.encode()
 
 
-def _document(value: Any, kind: str) -> Any:
-    """A value in the form that `_STORED` reads."""
-    if value is None or (value == "" and kind != "string"):
-        return None
-    if kind == "datetime" and isinstance(value, str):
-        return parse_instant(value)
-    if kind == "timespan" and isinstance(value, str):
-        return parse_duration(value)
-    if kind == "dynamic":
-        return _json_text(value)
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 (NaN)
-        return str(value)
-    return value
+def _columns(table: str) -> dict[str, str]:
+    if table not in TABLES:
+        raise ValueError(f"no table {table!r} in the stand-in; it has {', '.join(TABLES)}")
+    return TABLES[table]
 
 
-def _json_text(value: Any) -> str:
-    """The JSON of a dynamic value: a text that is JSON is taken as it stands, any other value is encoded."""
-    if isinstance(value, str):
-        try:
-            msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            return msgspec.json.encode(value).decode()
-        return value
-    return msgspec.json.encode(value).decode()
+def _insert(table: str, kinds: Mapping[str, str]) -> str:
+    """SQL that inserts a JSON array of rows; only the names of columns are in it, and quoted."""
+    shape = msgspec.json.encode([{name: STORED[kind][1] for name, kind in kinds.items()}]).decode()
+    values = ", ".join(STORED[kind][2].format(f"row[{_text(name)}]") for name, kind in kinds.items())
+    rows = f"(SELECT unnest(from_json(?, {_text(shape)})) AS row)"
+    return f"INSERT INTO {_quoted(kql.hidden_table(table))} SELECT {values} FROM {rows}"  # noqa: S608
 
 
 def _quoted(name: str) -> str:

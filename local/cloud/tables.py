@@ -6,7 +6,8 @@ A subset of the columns of the real tables ("Azure Monitor Logs table reference"
 TIME = "TimeGenerated"
 
 INGESTION_TIME = "ingestion_time()"
-"""The item of a row that holds when it was ingested. No column can have this name, because of the brackets."""
+"""The item of a row that holds when it was ingested. No column can have this name, because of the
+brackets."""
 
 _STANDARD = {"Type": "string", "_ItemId": "string", "_ResourceId": "string"}
 

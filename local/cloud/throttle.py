@@ -15,9 +15,10 @@ class Rate:
         self._lock = threading.Lock()
 
     def wait(self, limit: int | None, seconds: float) -> float:
-        """0 where this call is within `limit` calls in `seconds` (None: always), else how long to wait (seconds).
+        """How long to wait (seconds) before a call is within `limit` calls in `seconds`; 0 if this one is.
 
-        A call that is refused counts too: "Retries count against the quota" (Microsoft Graph throttling guidance).
+        A limit of None has room for every call. A call that is refused counts too ("Microsoft Graph
+        throttling guidance").
         """
         with self._lock:
             now = self._clock()
@@ -31,7 +32,7 @@ class Rate:
             return self._calls[len(self._calls) - limit] + seconds - now
 
 
-class TooManyWaiting(Exception):
+class TooManyWaitingError(Exception):
     """There was no room in the queue, or the wait in it was too long."""
 
 
@@ -47,16 +48,16 @@ class Turnstile:
     def turn(self, running: int, queued: int, seconds: float) -> Iterator[None]:
         """Wait for a turn, at most `seconds`, and hold it in the body.
 
-        Raises TooManyWaiting where `queued` wait already, or after `seconds`.
+        Raises TooManyWaitingError where `queued` wait already, or after `seconds`.
         """
         with self._change:
             if self._running >= running:
                 if self._waiting >= queued:
-                    raise TooManyWaiting
+                    raise TooManyWaitingError
                 self._waiting += 1
                 try:
                     if not self._change.wait_for(lambda: self._running < running, seconds):
-                        raise TooManyWaiting
+                        raise TooManyWaitingError
                 finally:
                     self._waiting -= 1
             self._running += 1

@@ -1,7 +1,7 @@
-"""Instants and durations as whole ticks of 100 ns, as the services count them. Pure; no float touches a tick."""
+"""Instants and durations as whole ticks of 100 ns, as the services count them. Pure."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 SECOND = 10_000_000
 MINUTE = 60 * SECOND
@@ -40,10 +40,10 @@ def parse_instant(text: str) -> int:
 
 
 def format_instant(ticks: int) -> str:
-    """An instant as the services write it: trailing zeros of the fraction, and an empty fraction, are dropped."""
+    """An instant as the services write it, without zeros at the end of its fraction."""
     fraction = f"{ticks % SECOND:07d}".rstrip("0")
-    seconds = datetime.fromtimestamp((ticks - UNIX_EPOCH) // SECOND, UTC)
-    return f"{seconds:%Y-%m-%dT%H:%M:%S}{'.' if fraction else ''}{fraction}Z"
+    moment = datetime(1, 1, 1) + timedelta(seconds=ticks // SECOND)  # noqa: DTZ001 (only to be written down)
+    return f"{moment.isoformat()}{'.' if fraction else ''}{fraction}Z"
 
 
 def parse_duration(text: str) -> int:

@@ -33,7 +33,12 @@ AUDIENCES: dict[str, frozenset[str]] = {
     ),
     "storage": frozenset({"https://storage.azure.com"}),
 }
-"""API -> the audiences whose tokens it takes, in every cloud. Entra ID knows no other resources."""
+"""API -> the audiences whose tokens it takes, in every cloud, without a slash at the end."""
+
+
+def is_known_resource(resource: str) -> bool:
+    """Whether Entra ID would issue a token for a resource."""
+    return any(resource.rstrip("/") in audiences for audiences in AUDIENCES.values())
 
 
 class Verdict(Enum):

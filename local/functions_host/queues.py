@@ -184,7 +184,7 @@ class QueueListener:
             return
         logger.warning("%s. Moving message to queue '%s'.", why, poison.queue_name)
         create_queue(poison)
-        # Poison messages are for people to find: the real host keeps them for ever, too.
+        # Poison messages are for people to find: they do not expire.
         poison.send_message(held.message.content, time_to_live=-1)
         held.delete()
         self._wake(self._trigger.connection, poison.queue_name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import sys
 import threading
 import traceback
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 
 from local.functions_host.catalogue import Declared
 from local.functions_host.settings import HostError
+
+logger = logging.getLogger("local.functions_host")
 
 T = TypeVar("T")
 
@@ -106,6 +109,11 @@ async def _index(runtime: Any, app_dir: Path) -> tuple[Declared, ...]:
         raise HostError(
             f"No functions found in {app_dir}: it must have a function_app.py that makes a FunctionApp."
         )
+    for one in metadata:
+        if one.retry_options is not None:
+            logger.warning(
+                "The retry policy of the function '%s' is not applied here, only on Azure", one.name
+            )
     return tuple(Declared(one.name, one.function_id, tuple(one.raw_bindings)) for one in metadata)
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from shared import rawjson
+from shared.errors import ProtocolError
 from shared.model import Batch, Column, Writer
 
 Cells = tuple[msgspec.Raw | bytes, ...]
 
 _split = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
 _text = msgspec.json.Decoder(str).decode
-_json = msgspec.json.Decoder(msgspec.Raw).decode
 _TIME = Column("TimeGenerated", "datetime")
 _LEVEL = 2
 _PIECE = 1 << 20  # bytes given to the compressor at a time, so that its output does not depend on batches
@@ -98,7 +99,7 @@ class _Lines:
         lines: list[bytes] = []
         stamps: list[bytes] = []
         for row in rows:
-            cells: Cells = _split(row)
+            cells: Cells = _cells(row, len(columns))
             if time is not None:
                 stamps.append(bytes(cells[time])[1:-2])
             if nested:
@@ -108,7 +109,7 @@ class _Lines:
                 cells = tuple(changed)
             lines.append(template % cells)
         self._see([stamp for stamp in stamps if len(stamp) > 1])  # a null leaves its inner "u"
-        return _single_lines(b"".join(lines))
+        return _text_lines(lines)
 
     def _see(self, stamps: Sequence[bytes]) -> None:
         """Widen the time range by stamps that lack their final ``Z``: so, text order is time order.
@@ -127,10 +128,11 @@ def line_template(columns: Sequence[Column]) -> bytes:
     A name that stands twice gets a number, as Kusto gives it, so that no value hides another.
     """
     used: set[str] = set()
+    names = {column.name for column in columns}
     members: list[bytes] = []
     for column in columns:
         name, number = column.name, 0
-        while name in used:
+        while name in used or (number and name in names):
             number += 1
             name = f"{column.name}{number}"
         used.add(name)
@@ -144,9 +146,9 @@ def unwrap(cell: msgspec.Raw | bytes) -> msgspec.Raw | bytes:
     if raw[:2] not in {b'"{', b'"['}:
         return cell
     try:
-        nested = bytes(_json(_text(raw)))
+        nested = bytes(rawjson.decode(_text(raw).encode(), msgspec.Raw))
         return msgspec.json.format(nested, indent=-1) if b"\n" in nested or b"\r" in nested else nested
-    except msgspec.MsgspecError:
+    except rawjson.UNREADABLE:
         return cell  # not JSON after all: a string that begins like it
 
 
@@ -157,10 +159,27 @@ def _record_lines(records: Iterable[msgspec.Raw]) -> bytes:
         if b"\n" in raw or b"\r" in raw:
             raw = msgspec.json.format(raw, indent=-1)  # only white space between tokens can hold them
         lines.append(raw + b"\n")
-    return _single_lines(b"".join(lines))
+    return _text_lines(lines)
 
 
-def _single_lines(text: bytes) -> bytes:
+def _cells(row: msgspec.Raw, count: int) -> Cells:
+    try:
+        cells = _split(row)
+    except rawjson.UNREADABLE as error:
+        raise ProtocolError(f"a row of the answer is not a JSON array: {error}") from error
+    if len(cells) != count:
+        raise ProtocolError(f"a row of the answer has {len(cells)} cells, its table {count} columns")
+    return cells
+
+
+def _text_lines(lines: Sequence[bytes]) -> bytes:
+    """Join lines. Raises ProtocolError when their bytes are not UTF-8: no reader could decode the file."""
+    text = rawjson.restore(b"".join(lines))
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"the answer is damaged: it is not UTF-8 ({error.reason})") from error
     for mark, escaped in _LINE_ENDS:
         if mark in text:
             text = text.replace(mark, escaped)

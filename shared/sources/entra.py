@@ -13,8 +13,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from shared import rawjson
 from shared.errors import ProtocolError
-from shared.model import Batch, Connect, Request, Send, Source, SourceType, Window
+from shared.model import Batch, Measured, Request, Send, Source, SourceType, Tools, Window
 from shared.paging import Page, pages
 from shared.windows import SECOND, format_second, parse_instant
 
@@ -43,7 +44,7 @@ class Entra:
         self._options = options
         self._send = send
 
-    def read(self, window: Window, deadline: float) -> Iterator[Batch]:
+    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:  # noqa: ARG002
         """Yield the window's records, a batch for each page that the service answered.
 
         A record that one walk shows twice, as pages that move under it may, is yielded once; records that
@@ -74,7 +75,7 @@ def _cut(page: Page, window: Window, seen: set[bytes]) -> Batch:
         try:
             record = msgspec.json.decode(raw, type=_Record)
             tick = record_tick(record.time)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (*rawjson.UNREADABLE, ValueError) as error:
             raise ProtocolError(
                 f"Microsoft Graph answered a record that cannot be placed: {error}"
             ) from error
@@ -111,9 +112,9 @@ def _identity(options: msgspec.Struct, tenant_id: str | None) -> Mapping[str, st
     return {"tenant": tenant_id.lower(), "log": options.log}
 
 
-def _open(options: msgspec.Struct, connect: Connect) -> Source:
+def _open(options: msgspec.Struct, tools: Tools) -> Source:
     assert isinstance(options, Options)  # noqa: S101  the registry pairs this with these options
-    return Entra(options, connect("graph"))
+    return Entra(options, tools.connect("graph"))
 
 
 TYPE = SourceType("entra", True, Options, _check, _identity, _open)

@@ -5,19 +5,17 @@ An answer is taken for the window's rows only when the service neither says nor 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from shared import kql
-from shared.errors import IncompleteAnswerError, ProtocolError
-from shared.model import Batch, Column, Connect, Request, Send, Source, SourceType, Window
-from shared.service_errors import describe
+from shared.errors import AnswerTooLargeError, ExportError, IncompleteAnswerError, ProtocolError
+from shared.model import Batch, Measured, Source, SourceType, Tools, Window
+from shared.query_api import MAX_ROWS, Answer, ask
+from shared.slices import Bounds, Slice, planned_slices, read_in_order
 from shared.windows import DAY, END_OF_TIME, format_instant
 
-MAX_ROWS = 500_000
-"""Rows that the service puts in one answer at most ("Azure Monitor service limits")."""
 WAIT_SECONDS = 300
 """How long one query of an export may run; the service allows 600, a function on the smallest plan also."""
 
@@ -32,7 +30,6 @@ _ROW_WISE = {
     *("project", "project-away", "project-keep", "project-rename", "project-reorder"),
 }
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_TOO_LARGE = ("-2133196797", "E_QUERY_RESULT_SET_TOO_LARGE", "0x80DA0003")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,117 +47,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     window_column: Literal["ingestion_time", "TimeGenerated"] = "ingestion_time"
 
 
-class _Column(msgspec.Struct):
-    name: str
-    type: str
-
-
-class _Table(msgspec.Struct):
-    columns: list[_Column]
-    rows: list[msgspec.Raw]
-
-
-class _Body(msgspec.Struct):
-    tables: list[_Table]
-    error: dict[str, Any] | None = None
-    statistics: msgspec.Raw = msgspec.Raw(b"null")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the query API. ``partial`` says why rows are missing; None when it is complete.
-
-    ``rows`` are JSON arrays as the service wrote them, ``statistics`` its own account, as JSON;
-    ``answer_bytes`` the size of the decompressed body.
-    """
-
-    columns: tuple[Column, ...]
-    rows: list[msgspec.Raw]
-    statistics: msgspec.Raw
-    partial: IncompleteAnswerError | None
-    answer_bytes: int
-
-
-def ask(send: Send, workspace: str, body: Mapping[str, str], *, wait: int, deadline: float | None) -> Answer:
-    """Run one query; ``body`` holds ``query`` and, where it is bounded so, ``timespan``.
-
-    ``wait`` is how many seconds the service may compute (600 at most). Asking twice does no harm, so the
-    transport repeats what failed on the way; but a 504 says that the query itself took too long.
-    """
-    request = Request(
-        "POST",
-        f"/v1/workspaces/{workspace}/query",
-        msgspec.json.encode(body),
-        {
-            "Content-Type": "application/json",
-            "Prefer": f"wait={wait}, include-statistics=true",
-            "Cache-Control": "no-cache",  # answers are cached for two minutes otherwise
-        },
-        wait=wait,
-        deadline=deadline,
-        final=frozenset({504}),
-    )
-    response = send(request)
-    if response.status == 204:  # "a workspace with no data"
-        return Answer((), [], msgspec.Raw(b"null"), None, 0)
-    return read_answer(response.body, response.headers.get("x-ms-correlation-request-id"))
-
-
-def read_answer(body: bytes, request_id: str | None = None) -> Answer:
-    """Read the body of a 200. Raises ProtocolError when it is not one table of rows."""
-    try:
-        answer = msgspec.json.decode(body, type=_Body)
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"Log Analytics' answer is not a table of rows: {error}") from error
-    if len(answer.tables) != 1:
-        raise ProtocolError(
-            f"Log Analytics answered {len(answer.tables)} tables; write the query so that it has one result"
-        )
-    table = answer.tables[0]
-    columns = tuple(Column(column.name, column.type) for column in table.columns)
-    partial = _incomplete(answer, len(table.rows), request_id)
-    return Answer(columns, table.rows, answer.statistics, partial, len(body))
-
-
-def _incomplete(answer: _Body, rows: int, request_id: str | None) -> IncompleteAnswerError | None:
-    """Return why an answer cannot be the whole one, or None."""
-    if answer.error:
-        code, message, error_id = describe(answer.error)
-        too_large = any(mark in f"{code} {message}" for mark in _TOO_LARGE)
-        return _error(code, message, error_id or request_id, retryable=not too_large)
-    if rows >= MAX_ROWS:
-        return _error(
-            "RowLimit", f"{rows} rows are the most that one answer holds", request_id, retryable=False
-        )
-    stated = _stated_rows(answer.statistics)
-    if stated is not None and stated != rows:
-        return _error(
-            "RowCount", f"{rows} rows came, the statistics say {stated}", request_id, retryable=True
-        )
-    return None
-
-
-def _error(code: str, message: str, request_id: str | None, *, retryable: bool) -> IncompleteAnswerError:
-    return IncompleteAnswerError(
-        "Log Analytics", status=200, code=code, message=message, request_id=request_id, retryable=retryable
+def window_query(options: Options, slice_: Slice, aggregate: str = "") -> str:
+    """Return the KQL that selects a slice's rows, exact to the tick, and may end in an aggregate of them."""
+    lines = [_rows_of(options, slice_)]
+    if aggregate:
+        lines.append(aggregate)
+    return (
+        f"let window_start = {kql.instant(slice_.span.start)};\n"
+        f"let window_end = {kql.instant(slice_.span.end)};\n" + "\n| ".join(lines)
     )
 
 
-def _stated_rows(statistics: msgspec.Raw) -> int | None:
-    """Return the row count of the service's own statistics, where it gives one."""
-    try:
-        return int(msgspec.json.decode(statistics)["query"]["datasetStatistics"][0]["tableRowCount"])
-    except (msgspec.MsgspecError, KeyError, IndexError, TypeError, ValueError):
-        return None
-
-
-def window_query(options: Options, window: Window) -> str:
-    """Return the KQL that selects a window's rows, exact to the tick."""
-    prelude = (
-        f"let window_start = {kql.instant(window.start)};\nlet window_end = {kql.instant(window.end)};\n"
-    )
+def _rows_of(options: Options, slice_: Slice) -> str:
     if options.table is None:
-        return prelude + (options.kql or "")
+        if slice_.parts > 1:
+            raise ExportError(
+                "one tick's rows do not fit into an answer, and free kql cannot be parted by hash"
+            )
+        return kql.without_end(options.kql or "")
     lines = [kql.name(options.table)]
     if options.window_column == "TimeGenerated":
         lines.append("where TimeGenerated >= window_start and TimeGenerated < window_end")
@@ -169,21 +73,23 @@ def window_query(options: Options, window: Window) -> str:
         time = "coalesce(ingestion_time(), TimeGenerated)"
         lines.append("where TimeGenerated >= window_start - 3d and TimeGenerated < window_end + 2d")
         lines.append(f"where {time} >= window_start and {time} < window_end")
+    if slice_.parts > 1:
+        lines.append(f"where hash(tostring(pack_all()), {slice_.parts}) == {slice_.part}")
     if options.pipeline:
         lines.append(options.pipeline)
-    return prelude + "\n| ".join(lines)
+    return "\n| ".join(lines)
 
 
-def query_body(options: Options, window: Window) -> dict[str, str]:
-    """Return the body of the request for a window.
+def query_body(options: Options, slice_: Slice, aggregate: str = "") -> dict[str, str]:
+    """Return the body of the request for a slice.
 
     The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
     because it may look at any time it likes.
     """
-    body = {"query": window_query(options, window)}
+    body = {"query": window_query(options, slice_, aggregate)}
     if options.table is not None:
-        start = max(0, window.start - _TIME_GENERATED_BEFORE)
-        end = min(END_OF_TIME - 1, window.end + _TIME_GENERATED_AFTER)
+        start = max(0, slice_.span.start - _TIME_GENERATED_BEFORE)
+        end = min(END_OF_TIME - 1, slice_.span.end + _TIME_GENERATED_AFTER)
         body["timespan"] = f"{format_instant(start)}/{format_instant(end)}"
     return body
 
@@ -191,22 +97,86 @@ def query_body(options: Options, window: Window) -> dict[str, str]:
 class LogAnalytics:
     """Reads the windows of one export."""
 
-    def __init__(self, options: Options, send: Send) -> None:
+    def __init__(self, options: Options, tools: Tools) -> None:
         self._options = options
-        self._send = send
+        self._send = tools.connect("log_analytics")
+        self._tools = tools
+        self._bounds = Bounds(rows=MAX_ROWS * 9 // 10, answer_bytes=tools.answer_bytes)
 
-    def read(self, window: Window, deadline: float) -> Iterator[Batch]:
-        """Yield the window's rows, or raise IncompleteAnswerError when the service cut the answer off."""
-        answer = ask(
-            self._send,
-            self._options.workspace,
-            query_body(self._options, window),
-            wait=WAIT_SECONDS,
-            deadline=deadline,
-        )
+    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
+        """Yield the window's rows, slice by slice; where an answer was cut off, ask again in halves."""
+        if self._options.table is None and not self._options.splittable:
+            yield self._whole(window, deadline)
+            return
+        if measured is None:
+            measured = self._measure(window, deadline)
+        slices = planned_slices(window, measured, self._bounds)
+        in_parts: dict[Window, int] = {}
+        for slice_, batch in read_in_order(
+            slices, lambda each: self._fetch(each, deadline), self._tools.pool, self._tools.parallel
+        ):
+            if slice_.parts > 1:
+                in_parts[slice_.span] = in_parts.get(slice_.span, 0) + len(batch.rows)
+            yield batch
+        for tick, rows in in_parts.items():
+            self._check_parts(tick, rows, deadline)
+
+    def _whole(self, window: Window, deadline: float) -> Batch:
+        try:
+            return self._fetch(Slice(window), deadline)
+        except AnswerTooLargeError as error:
+            raise ExportError(
+                f"{error}; free kql is cut into smaller questions only if it says splittable = true, which "
+                "it may if it gives the same rows when asked in parts. Say so, or shorten the window"
+            ) from error
+
+    def _fetch(self, slice_: Slice, deadline: float) -> Batch:
+        """Ask for a slice's rows; raises IncompleteAnswerError unless they are all there."""
+        answer = self._ask(query_body(self._options, slice_), deadline)
+        return Batch(rows=answer.rows, columns=answer.columns, answer_bytes=answer.answer_bytes)
+
+    def _measure(self, window: Window, deadline: float) -> Measured:
+        """Ask how much a window holds, through the pipeline. The engine's estimate is of its own form."""
+        size = "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"
+        try:
+            rows, answer_bytes = self._numbers(Slice(window), size, 2, deadline)
+        except AnswerTooLargeError:  # even counting takes too long: begin with the whole and halve it
+            return Measured(0, 0)
+        ticks = window.end - window.start
+        return Measured(rows / ticks, answer_bytes / ticks)
+
+    def _check_parts(self, tick: Window, rows: int, deadline: float) -> None:
+        """Compare the parts of one tick with the tick's own count: parts by hash must lose none."""
+        (count,) = self._numbers(Slice(tick), "count", 1, deadline)
+        if count != rows:
+            raise IncompleteAnswerError(
+                "Log Analytics",
+                status=200,
+                code="PartCount",
+                message=f"the tick {format_instant(tick.start)} counts {count} rows, its parts hold {rows}",
+                request_id=None,
+                retryable=True,
+            )
+
+    def _numbers(self, slice_: Slice, aggregate: str, width: int, deadline: float) -> list[int]:
+        """Return the one row of an aggregate over a slice."""
+        answer = self._ask(query_body(self._options, slice_, aggregate), deadline)
+        try:
+            (row,) = answer.rows
+            numbers = msgspec.json.decode(row, type=list[int | None])
+            if len(numbers) != width:
+                raise ValueError(f"{len(numbers)} numbers came")
+            return [number or 0 for number in numbers]
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise ProtocolError(
+                f"Log Analytics' answer to {aggregate!r} is not one row of numbers"
+            ) from error
+
+    def _ask(self, body: Mapping[str, str], deadline: float) -> Answer:
+        answer = ask(self._send, self._options.workspace, body, wait=WAIT_SECONDS, deadline=deadline)
         if answer.partial is not None:
             raise answer.partial
-        yield Batch(rows=answer.rows, columns=answer.columns, answer_bytes=answer.answer_bytes)
+        return answer
 
 
 def check(options: msgspec.Struct) -> Iterator[tuple[str, str, str]]:
@@ -217,7 +187,7 @@ def check(options: msgspec.Struct) -> Iterator[tuple[str, str, str]]:
     if (options.table is None) == (options.kql is None):
         yield (
             "table",
-            "both" if options.table else "neither",
+            "neither" if options.table is None else "both",
             "either table (with an optional pipeline) or kql",
         )
     if options.table is not None:
@@ -263,9 +233,9 @@ def _identity(options: msgspec.Struct, _tenant_id: str | None) -> Mapping[str, s
     return identity if options.table is None else {**identity, "table": options.table}
 
 
-def _open(options: msgspec.Struct, connect: Connect) -> Source:
+def _open(options: msgspec.Struct, tools: Tools) -> Source:
     assert isinstance(options, Options)  # noqa: S101  the registry pairs this with these options
-    return LogAnalytics(options, connect("log_analytics"))
+    return LogAnalytics(options, tools)
 
 
 TYPE = SourceType("log_analytics", False, Options, check, _identity, _open)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import END, Caller
 from local.cloud import INGESTION_TIME, Cloud, Options
 from local.cloud.tables import TABLES
 from local.cloud.ticks import HOUR, parse_instant
+from tests.cloud.caller import END, Caller
 
 
 def test_the_same_seed_and_end_make_the_same_data(tmp_path: Path) -> None:
@@ -25,7 +25,9 @@ def test_rows_end_at_the_end_and_some_are_late(shared: Caller) -> None:
     """Arrivals are ordered, none is in the future, a few are hours late or before their own time."""
     rows = shared.cloud.rows("Event")
     arrivals = [parse_instant(row[INGESTION_TIME]) for row in rows]
-    delays = [arrival - parse_instant(row["TimeGenerated"]) for arrival, row in zip(arrivals, rows, strict=True)]
+    delays = [
+        arrival - parse_instant(row["TimeGenerated"]) for arrival, row in zip(arrivals, rows, strict=True)
+    ]
     assert arrivals == sorted(arrivals)
     assert max(arrivals) <= parse_instant(END)
     assert max(delays) > HOUR

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from conftest import Caller
+from tests.cloud.caller import Caller
 
 GRAPH = "https://graph.microsoft.com"
 
@@ -19,7 +19,9 @@ def form(caller: Caller, **changes: str | None) -> dict[str, str]:
     return {name: value for name, value in (fields | changes).items() if value is not None}
 
 
-def ask(caller: Caller, fields: dict[str, str], tenant: str = "", path: str = "oauth2/v2.0/token") -> requests.Response:
+def ask(
+    caller: Caller, fields: dict[str, str], tenant: str = "", path: str = "oauth2/v2.0/token"
+) -> requests.Response:
     """Post a form to a token endpoint."""
     return caller.session.post(f"{caller.cloud.url}/{tenant or caller.cloud.tenant_id}/{path}", data=fields)
 

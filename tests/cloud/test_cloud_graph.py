@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from conftest import Caller
 from local.cloud import Cloud, Limits, Options
+from tests.cloud.caller import Caller
 
 PATH = "/v1.0/auditLogs/directoryAudits"
 
@@ -59,21 +59,32 @@ def test_gt_is_ignored_as_the_service_ignores_it(shared: Caller) -> None:
     ("text", "matches"),
     [
         ("loggedByService eq 'PIM'", lambda record: record["loggedByService"] == "PIM"),
-        ("startswith(activityDisplayName,'Add')", lambda record: record["activityDisplayName"].startswith("Add")),
+        (
+            "startswith(activityDisplayName,'Add')",
+            lambda record: record["activityDisplayName"].startswith("Add"),
+        ),
         (
             "initiatedBy/user/userPrincipalName eq 'sile.obrien@contoso.onmicrosoft.com'",
-            lambda record: (record["initiatedBy"]["user"] or {}).get("userPrincipalName", "")
-            == "sile.obrien@contoso.onmicrosoft.com",
+            lambda record: (
+                (record["initiatedBy"]["user"] or {}).get("userPrincipalName", "")
+                == "sile.obrien@contoso.onmicrosoft.com"
+            ),
         ),
         (
             "targetResources/any(t:t/displayName eq 'O''Brien, Síle')",
-            lambda record: any(target["displayName"] == "O'Brien, Síle" for target in record["targetResources"]),
+            lambda record: any(
+                target["displayName"] == "O'Brien, Síle" for target in record["targetResources"]
+            ),
         ),
         (
-            "(loggedByService eq 'PIM' or startswith(activityDisplayName,'Add')) and "
-            "activityDateTime ge 2026-11-18T00:00:00Z",
-            lambda record: record["activityDateTime"] >= "2026-11-18"
-            and (record["loggedByService"] == "PIM" or record["activityDisplayName"].startswith("Add")),
+            (
+                "(loggedByService eq 'PIM' or startswith(activityDisplayName,'Add')) and "
+                "activityDateTime ge 2026-11-18T00:00:00Z"
+            ),
+            lambda record: (
+                record["activityDateTime"] >= "2026-11-18"
+                and (record["loggedByService"] == "PIM" or record["activityDisplayName"].startswith("Add"))
+            ),
         ),
     ],
 )
@@ -113,7 +124,9 @@ def test_skip_is_not_allowed(shared: Caller) -> None:
 
 def test_an_option_without_its_dollar_is_ignored(shared: Caller) -> None:
     """As with the service, everything comes back."""
-    answer = shared.call("GET", PATH, "https://graph.microsoft.com", params={"": "activityDateTime ge 2026-11-21T11:00:00Z"})
+    answer = shared.call(
+        "GET", PATH, "https://graph.microsoft.com", params={"": "activityDateTime ge 2026-11-21T11:00:00Z"}
+    )
     assert len(answer.json()["value"]) == 300
 
 
@@ -147,13 +160,18 @@ def test_below_the_retention_floor_is_an_error(tmp_path: Any) -> None:
     options = Options(events=0, audits=0, limits=Limits(reports=None, retention_days=30))
     noon = 1_795_262_400.0  # 2026-11-21T12:00:00Z
     with Cloud(options, tmp_path, clock=lambda: noon) as cloud:
-        cloud.add_audits([{"id": day, "activityDateTime": f"{day}T00:00:00Z"} for day in ("2026-10-21", "2026-10-22")])
+        cloud.add_audits(
+            [{"id": day, "activityDateTime": f"{day}T00:00:00Z"} for day in ("2026-10-21", "2026-10-22")]
+        )
         client = Caller(cloud)
         assert [record["id"] for page in walk(client) for record in page] == ["2026-10-22"]
         assert client.audits(filter="activityDateTime ge 2026-10-22T00:00:00Z").status_code == 200
         refused = client.audits(filter="activityDateTime ge 2026-10-21T23:59:59.9999999Z")
         assert refused.status_code == 400
-        assert "Minimum allowed time for activityDateTime is 10/22/2026 12:00:00 AM" in refused.json()["error"]["message"]
+        assert (
+            "Minimum allowed time for activityDateTime is 10/22/2026 12:00:00 AM"
+            in refused.json()["error"]["message"]
+        )
         client.session.close()
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from local.cloud.kql import translate
 from local.cloud.store import Store
 from local.cloud.tables import INGESTION_TIME
-from local.cloud.ticks import parse_instant
+from local.cloud.ticks import format_instant, parse_instant
 
 NOW = parse_instant("2026-11-21T12:00:00.1234567Z")
 FIRST, SECOND, THIRD = (
@@ -21,7 +23,7 @@ FIRST, SECOND, THIRD = (
 def store() -> Iterator[Store]:
     """Three rows at awkward instants."""
     store = Store("00000000-0000-0000-0000-000000000001")
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "TimeGenerated": FIRST,
             "Computer": "ä",
@@ -36,13 +38,24 @@ def store() -> Iterator[Store]:
         {"TimeGenerated": THIRD, "Computer": "b", INGESTION_TIME: None},
     ]
     store.add("Event", rows, None, NOW)
-    return store
+    yield store
+    store.close()
 
 
 def ask(store: Store, query: str) -> tuple[list[tuple[str, str]], list[str]]:
     """The columns and rows that a query answers, each row as its JSON."""
-    table = store.answer(translate(query, store.schema, NOW, None))
-    return table.columns, list(table.rows)
+    return ask_sql(store, translate(query, store.schema, NOW, None))
+
+
+def ask_sql(store: Store, sql: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """The same for a query that is SQL already."""
+    with store.answer(sql) as table:
+        return table.columns, [row.decode() for row in table.rows]
+
+
+def numbered(*kinds: str) -> list[tuple[str, str]]:
+    """The columns of a `print` without names."""
+    return [(f"print_{place}", kind) for place, kind in enumerate(kinds)]
 
 
 WINDOW = """
@@ -50,7 +63,8 @@ let window_start = datetime({start});
 let window_end = datetime({end});
 Event
 | where TimeGenerated >= window_start - 3d and TimeGenerated < window_end + 2d
-| where coalesce(ingestion_time(), TimeGenerated) >= window_start and coalesce(ingestion_time(), TimeGenerated) < window_end
+| where coalesce(ingestion_time(), TimeGenerated) >= window_start
+    and coalesce(ingestion_time(), TimeGenerated) < window_end
 | project TimeGenerated, Computer
 """
 
@@ -76,21 +90,51 @@ def test_a_window_on_ingestion_time_is_exact_to_the_tick(
     [
         (f"Event | where TimeGenerated == datetime({FIRST}) | count", "[1]"),
         (f"Event | where TimeGenerated > datetime({FIRST}) | count", "[2]"),
-        (f"Event | where TimeGenerated between (datetime({FIRST}) .. datetime(2026-11-21T10:59:59.9999998Z)) | count", "[1]"),
+        (
+            f"Event | where TimeGenerated between (datetime({FIRST}) .. datetime({SECOND}) - 1tick) | count",
+            "[1]",
+        ),
         (f"Event | where TimeGenerated between (datetime({FIRST}) .. 1h) | count", "[3]"),
-        ("let a = datetime(2026-11-21T10:00:00Z); Event | where TimeGenerated between (a - 1d .. a + 1h - 1tick) | count", "[2]"),
-        ("Event | summarize count() by bin(TimeGenerated, 1h) | order by TimeGenerated asc | take 1", '["2026-11-21T10:00:00Z",2]'),
+        (
+            f"let a = datetime({THIRD}); Event | where TimeGenerated between (a - 1d .. a - 1tick) | count",
+            "[2]",
+        ),
+        (
+            "Event | summarize count() by bin(TimeGenerated, 1h) | order by TimeGenerated asc | take 1",
+            '["2026-11-21T10:00:00Z",2]',
+        ),
         ("Event | summarize n = count() by w = bin(TimeGenerated, 7d)", '["2026-11-16T00:00:00Z",3]'),
         ("Event | summarize max(TimeGenerated) by Computer | where Computer == 'ä'", f'["ä","{FIRST}"]'),
-        ("Event | where Computer == 'ä' | project TimeGenerated - 1tick, ingestion_time() - TimeGenerated", '["2026-11-21T10:00:00.1234566Z","00:00:01.3765433"]'),
-        ("Event | where Computer == 'ä' | project startofday(TimeGenerated), endofday(TimeGenerated)", '["2026-11-21T00:00:00Z","2026-11-21T23:59:59.9999999Z"]'),
-        ("Event | where Computer == 'ä' | project tostring(TimeGenerated), strcat(TimeGenerated, '/', Duration)", f'["{FIRST}","{FIRST}/1.02:03:04.0000007"]'),
-        ("print datetime(2026-11-21T10:00:00.1234567Z) + 1tick, ago(1h)", '["2026-11-21T10:00:00.1234568Z","2026-11-21T11:00:00.1234567Z"]'),
-        ("print todatetime('2026-01-01T00:00:00.1234567Z'), totimespan('1.00:00:00.0000001'), tolong(1tick)", '["2026-01-01T00:00:00.1234567Z","1.00:00:00.0000001",1]'),
-        ("print hourofday(now()), format_datetime(now(), 'yyyy-MM-dd'), dayofweek(now())", '[12,"2026-11-21","6.00:00:00"]'),
-        ("print datetime_add('hour', 1, now()), unixtime_seconds_todatetime(0)", '["2026-11-21T13:00:00.1234567Z","1970-01-01T00:00:00Z"]'),
+        (
+            "Event | take 1 | project TimeGenerated - 1tick, ingestion_time() - TimeGenerated",
+            '["2026-11-21T10:00:00.1234566Z","00:00:01.3765433"]',
+        ),
+        (
+            "Event | take 1 | project startofday(TimeGenerated), endofday(TimeGenerated)",
+            '["2026-11-21T00:00:00Z","2026-11-21T23:59:59.9999999Z"]',
+        ),
+        (
+            "Event | take 1 | project tostring(TimeGenerated), strcat(TimeGenerated, '/', Duration)",
+            f'["{FIRST}","{FIRST}/1.02:03:04.0000007"]',
+        ),
+        (
+            f"print datetime({FIRST}) + 1tick, ago(1h)",
+            '["2026-11-21T10:00:00.1234568Z","2026-11-21T11:00:00.1234567Z"]',
+        ),
+        (
+            f"print todatetime('{FIRST}'), totimespan('1.00:00:00.0000001'), tolong(1tick)",
+            f'["{FIRST}","1.00:00:00.0000001",1]',
+        ),
+        (
+            "print hourofday(now()), format_datetime(now(), 'yyyy-MM-dd'), dayofweek(now())",
+            '[12,"2026-11-21","6.00:00:00"]',
+        ),
+        (
+            "print datetime_add('hour', 1, now()), unixtime_seconds_todatetime(0)",
+            '["2026-11-21T13:00:00.1234567Z","1970-01-01T00:00:00Z"]',
+        ),
     ],
-)  # fmt: skip
+)
 def test_time_keeps_all_seven_digits(store: Store, query: str, expected: str) -> None:
     """Comparison, arithmetic, rounding, the calendar and text all agree with Kusto to 100 ns."""
     assert ask(store, query)[1] == [expected]
@@ -100,17 +144,63 @@ def test_time_keeps_all_seven_digits(store: Store, query: str, expected: str) ->
     ("query", "columns"),
     [
         ("Event | count", [("Count", "long")]),
-        ("Event | summarize count() by Computer | order by count_ desc", [("Computer", "string"), ("count_", "long")]),
-        ("Event | summarize rows = count(), bytes = sum(estimate_data_size(*))", [("rows", "long"), ("bytes", "long")]),
+        (
+            "Event | summarize count() by Computer | order by count_ desc",
+            [("Computer", "string"), ("count_", "long")],
+        ),
+        (
+            "Event | summarize rows = count(), bytes = sum(estimate_data_size(*))",
+            [("rows", "long"), ("bytes", "long")],
+        ),
         ("Event | project ingestion_time()", [("Column1", "datetime")]),
-        ("Event | project Duration, Correlation, EventLevel", [("Duration", "timespan"), ("Correlation", "guid"), ("EventLevel", "int")]),
-        ("print 1, 1.5, true, 'x', dynamic([1]), now(), 1h",
-         [(f"print_{place}", kind) for place, kind in enumerate(("long", "real", "bool", "string", "dynamic", "datetime", "timespan"))]),
+        (
+            "Event | project Duration, Correlation, EventLevel",
+            [("Duration", "timespan"), ("Correlation", "guid"), ("EventLevel", "int")],
+        ),
+        (
+            "print 1, 1.5, true, 'x', dynamic([1]), now(), 1h",
+            numbered("long", "real", "bool", "string", "dynamic", "datetime", "timespan"),
+        ),
     ],
-)  # fmt: skip
-def test_columns_have_kustos_names_and_types(store: Store, query: str, columns: list[tuple[str, str]]) -> None:
+)
+def test_columns_have_kustos_names_and_types(
+    store: Store, query: str, columns: list[tuple[str, str]]
+) -> None:
     """A client sees the schema that the service would announce."""
     assert ask(store, query)[0] == columns
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.none() | st.integers(0, 50)), min_size=1, max_size=8),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_any_window_selects_what_a_comparison_of_ticks_selects(
+    times: list[tuple[int, int | None]], start: int, length: int
+) -> None:
+    """Rows a few ticks apart, windows a few ticks long: the engine agrees with whole numbers."""
+    store = Store("00000000-0000-0000-0000-000000000001")
+    rows = [
+        {
+            "TimeGenerated": NOW + time,
+            "EventID": place,
+            INGESTION_TIME: None if arrival is None else NOW + arrival,
+        }
+        for place, (time, arrival) in enumerate(times)
+    ]
+    store.add("Event", rows, None, NOW)
+    end = format_instant(NOW + start + length)
+    query = WINDOW.format(start=format_instant(NOW + start), end=end).replace(
+        "TimeGenerated, Computer", "EventID"
+    )
+    expected = [
+        f"[{place}]"
+        for place, (time, arrival) in enumerate(times)
+        if start <= (time if arrival is None else arrival) < start + length
+    ]
+    assert ask(store, query)[1] == expected
+    store.close()
 
 
 def test_the_ingestion_time_is_hidden_and_lost_by_project(store: Store) -> None:
@@ -140,21 +230,22 @@ def test_a_sum_of_hash_parts_is_stable(store: Store) -> None:
     [
         ("Evento | count", "Failed to resolve table or column expression named 'Evento'"),
         ("event | count", "Failed to resolve table or column expression named 'event'"),
-        ("Event | where computer == 'x'", "'where' operator: Failed to resolve column or scalar expression named 'computer'"),
-        ("Event | project Nope", "'project' operator: Failed to resolve column or scalar expression named 'Nope'"),
+        ("Event | where computer == 'x'", "'where' operator: Failed to resolve .* named 'computer'"),
+        ("Event | project Nope", "'project' operator: Failed to resolve .* named 'Nope'"),
         ("Event | where TimeGenerated > '2026-01-01'", "Cannot compare values of types datetime and string"),
         ("search 'x'", "SearchOperator"),
     ],
-)  # fmt: skip
+)
 def test_a_query_that_kusto_refuses_is_refused(store: Store, query: str, message: str) -> None:
     """Names are case-sensitive and must exist; what the engine cannot do is an error and no wrong answer."""
-    with pytest.raises(Exception, match=message.replace("(", r"\(")):
+    with pytest.raises(Exception, match=message):
         ask(store, query)
 
 
 def test_a_joined_query_may_use_ingestion_time_on_both_sides(store: Store) -> None:
     """The hidden columns of both sides stay out of the answer."""
-    query = "Event | where ingestion_time() > ago(9d) | join kind=inner (Event | where ingestion_time() > ago(9d)) on Computer"
+    recent = "Event | where ingestion_time() > ago(9d)"
+    query = f"{recent} | join kind=inner ({recent}) on Computer"
     columns, rows = ask(store, query)
     assert len(rows) == 2
     assert not [name for name, _ in columns if "$" in name]
@@ -164,6 +255,32 @@ def test_a_timespan_bounds_every_table_of_a_query(store: Store) -> None:
     """The request's timespan is ANDed with the query, on both sides of a join, both ends inclusive."""
     bounds = parse_instant(FIRST), parse_instant(SECOND)
     sql = translate("Event | join kind=inner (Event) on Computer | count", store.schema, NOW, bounds)
-    assert list(store.answer(sql).rows) == ["[2]"]
+    assert ask_sql(store, sql)[1] == ["[2]"]
     sql = translate("Event | count", store.schema, NOW, (bounds[0] + 1, bounds[1] - 1))
-    assert list(store.answer(sql).rows) == ["[0]"]
+    assert ask_sql(store, sql)[1] == ["[0]"]
+
+
+def test_a_timespan_leaves_the_results_of_a_let_alone(store: Store) -> None:
+    """It bounds what is read from a table, not what a query makes of it."""
+    query = "let days = Event | summarize n = count() by bin(TimeGenerated, 1d); days | project n"
+    bounds = parse_instant(FIRST), parse_instant(THIRD)
+    assert ask_sql(store, translate(query, store.schema, NOW, bounds))[1] == ["[3]"]
+
+
+def test_what_a_newcomer_tries_works(store: Store) -> None:
+    """The operators of any first lesson."""
+    for query in (
+        "Heartbeat | take 5",
+        "union Event, Heartbeat | count",
+        "union withsource=T Event, Heartbeat | summarize count() by T",
+        "Event | where Computer has 'b' and EventLevel in (1, 2) | project-away TenantId",
+        "Event | summarize make_set(Computer), dcount(Computer), arg_max(TimeGenerated, *) by EventLevelName",
+        "Event | top 3 by TimeGenerated desc | extend age = now() - TimeGenerated",
+        "SigninLogs | extend city = tostring(LocationDetails.city) | summarize count() by city",
+        "Event | summarize count() by bin(TimeGenerated, 1h) | render timechart",
+        "SigninLogs | mv-expand ConditionalAccessPolicies | project ConditionalAccessPolicies.result",
+        "AzureActivity | getschema",
+        "range day from ago(2d) to now() step 1d | project day",
+    ):
+        columns, _ = ask(store, query)
+        assert columns, query

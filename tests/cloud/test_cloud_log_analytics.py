@@ -1,13 +1,14 @@
 """The query API over the wire: requests, answers, limits and errors."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from conftest import Caller
-from local.cloud import INGESTION_TIME, Cloud
+from local.cloud import INGESTION_TIME, Cloud, Options
+from tests.cloud.caller import NO_RATES, Caller
 
 LOG_ANALYTICS = "https://api.loganalytics.io"
 
@@ -37,7 +38,9 @@ def test_every_type_is_encoded_as_the_service_encodes_it(caller: Caller) -> None
         ],
     )
     columns = "TimeGenerated, SequenceNumber, EstimatedCost, Properties_d, Caller, EventSubmissionTimestamp"
-    answer = caller.query(f"AzureActivity | where isempty(Category) | project {columns}".replace("Category", "CategoryValue"))
+    answer = caller.query(
+        f"AzureActivity | where isempty(Category) | project {columns}".replace("Category", "CategoryValue")
+    )
     assert answer.headers["Content-Type"].startswith("application/json")
     assert b",9223372036854775807," in answer.content
     table = answer.json()["tables"][0]
@@ -66,11 +69,18 @@ def test_reals_bools_guids_and_timespans_are_encoded_as_the_service_encodes_them
     """NaN and the infinities are strings, whole reals lose their point."""
     numbers = [1.0, 0.1, "NaN", "Infinity", "-Infinity", None, 1e-7]
     caller.cloud.add_rows("SigninLogs", [{"Identity": "real", "RiskScore": each} for each in numbers])
-    found = caller.query("SigninLogs | where Identity == 'real' | project RiskScore, IsInteractive, SessionId")
+    found = caller.query(
+        "SigninLogs | where Identity == 'real' | project RiskScore, IsInteractive, SessionId"
+    )
     assert [row[0] for row in found.json()["tables"][0]["rows"]] == numbers
     assert b"[1,null,null]" in found.content
-    caller.cloud.add_rows("Heartbeat", [{"MG": "ABCDEF00-0000-0000-0000-000000000001", "Uptime": "-1.00:00:00.5"}])
-    rows = caller.rows("Heartbeat | where MG == guid(abcdef00-0000-0000-0000-000000000001) | project MG, Uptime, IsGatewayInstalled")
+    caller.cloud.add_rows(
+        "Heartbeat", [{"MG": "ABCDEF00-0000-0000-0000-000000000001", "Uptime": "-1.00:00:00.5"}]
+    )
+    rows = caller.rows(
+        "Heartbeat | where MG == guid(abcdef00-0000-0000-0000-000000000001)"
+        "| project MG, Uptime, IsGatewayInstalled"
+    )
     assert rows == [["abcdef00-0000-0000-0000-000000000001", "-1.00:00:00.5000000", None]]
 
 
@@ -115,7 +125,9 @@ def test_the_timespan_bounds_the_answer(caller: Caller, timespan: str, expected:
 
 def test_timespans_of_url_and_body_intersect(caller: Caller) -> None:
     """The narrower of two timespans wins on each side."""
-    caller.cloud.add_rows("Event", [{"TimeGenerated": f"2026-11-21T0{hour}:00:00Z", "Source": "both"} for hour in range(6)])
+    caller.cloud.add_rows(
+        "Event", [{"TimeGenerated": f"2026-11-21T0{hour}:00:00Z", "Source": "both"} for hour in range(6)]
+    )
     answer = caller.call(
         "POST",
         f"/v1/workspaces/{caller.cloud.workspace_id}/query?timespan=2026-11-21T02:00:00Z/PT9H",
@@ -136,19 +148,23 @@ def test_a_get_asks_the_same(shared: Caller) -> None:
     assert answer.json()["tables"][0]["rows"] == [[300]]
 
 
-@pytest.mark.parametrize("words", [{"data": b""}, {"data": b'{"query":"Event"}'}, {"data": b"x", "headers": {"Content-Type": "text/plain"}}])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"data": b""},
+        {"data": b'{"query":"Event"}'},
+        {"data": b"x", "headers": {"Content-Type": "text/plain"}},
+    ],
+)
 def test_without_a_body_or_its_type_the_answer_is_empty(shared: Caller, words: dict[str, Any]) -> None:
     """The documented oddity: status 200 and nothing."""
     answer = shared.call("POST", f"/v1/workspaces/{shared.cloud.workspace_id}/query", LOG_ANALYTICS, **words)
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_a_workspace_without_data_answers_204(caller: Caller, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_workspace_without_data_answers_204(tmp_path: Path) -> None:
     """The documented oddity: no data at all is no content."""
-    from conftest import NO_RATES
-    from local.cloud import Options
-
-    with Cloud(Options(events=0, audits=0, limits=NO_RATES), tmp_path_factory.mktemp("empty")) as empty:
+    with Cloud(Options(events=0, audits=0, limits=NO_RATES), tmp_path) as empty:
         client = Caller(empty)
         assert client.query("Event | count").status_code == 204
         client.session.close()
@@ -200,9 +216,19 @@ def test_expired_tokens_are_refused(caller: Caller) -> None:
 
 def test_other_workspaces_are_closed(shared: Caller) -> None:
     """One without a role is forbidden, one that does not exist is not found."""
-    foreign = shared.call("POST", f"/v1/workspaces/{shared.cloud.foreign_workspace_id}/query", LOG_ANALYTICS, json={"query": "Event"})
+    foreign = shared.call(
+        "POST",
+        f"/v1/workspaces/{shared.cloud.foreign_workspace_id}/query",
+        LOG_ANALYTICS,
+        json={"query": "Event"},
+    )
     assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "InsufficientAccessError")
-    unknown = shared.call("POST", "/v1/workspaces/00000000-0000-0000-0000-00000000000f/query", LOG_ANALYTICS, json={"query": "Event"})
+    unknown = shared.call(
+        "POST",
+        "/v1/workspaces/00000000-0000-0000-0000-00000000000f/query",
+        LOG_ANALYTICS,
+        json={"query": "Event"},
+    )
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "PathNotFoundError")
     assert shared.session.get(f"{shared.cloud.url}/nothing/here/at/all").status_code == 404
 
@@ -219,7 +245,10 @@ def test_answers_are_cached_for_two_minutes_unless_told_otherwise(caller: Caller
     assert fresh.json()["tables"][0]["rows"] == [[21]]
 
 
-@pytest.mark.parametrize(("limits", "query"), [({"rows": 3}, "Event"), ({"bytes": 3000}, "Event"), ({}, "set truncationmaxrecords=3; Event")])
+@pytest.mark.parametrize(
+    ("limits", "query"),
+    [({"rows": 3}, "Event"), ({"bytes": 3000}, "Event"), ({}, "set truncationmaxrecords=3; Event")],
+)
 def test_too_large_an_answer_is_partial(caller: Caller, limits: dict[str, int], query: str) -> None:
     """Status 200, some rows, and an error with the engine's number for it."""
     caller.cloud.set_limits(**limits)
@@ -274,7 +303,7 @@ def test_a_query_that_runs_too_long_is_a_gateway_timeout(caller: Caller) -> None
 
 
 def test_large_answers_are_compressed_when_asked(shared: Caller) -> None:
-    """gzip by Accept-Encoding; the document is the same."""
+    """Gzip by Accept-Encoding; the document is the same."""
     plain = shared.query("Event", Accept_Encoding="identity")
     packed = shared.query("Event", Accept_Encoding="gzip")
     assert packed.headers["Content-Encoding"] == "gzip"

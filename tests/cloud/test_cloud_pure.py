@@ -8,10 +8,9 @@ from local.cloud.throttle import Rate
 from local.cloud.ticks import DAY, format_duration, format_instant, from_unix, parse_duration, parse_instant
 
 YEAR_9999 = 3_155_378_975_999_999_999
-YEAR_1000 = 315_221_760_000_000_000
 
 
-@given(st.integers(YEAR_1000, YEAR_9999))
+@given(st.integers(0, YEAR_9999))
 def test_instants_survive_writing_and_reading(ticks: int) -> None:
     """No tick is lost, and no zero is left at the end of a fraction."""
     text = format_instant(ticks)
@@ -40,12 +39,12 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
 
 
 def test_a_rate_says_how_long_to_wait() -> None:
-    """Whoever waits so long gets through; refused calls count like others."""
+    """Whoever waits so long gets through."""
     now = 100.0
     rate = Rate(lambda: now)
     assert [rate.wait(2, 10) for _ in range(2)] == [0, 0]
     now = 104.0
-    assert rate.wait(2, 10) == 10  # the calls at 100 and at 104 are the last two
-    now = 114.0
+    assert rate.wait(2, 10) == 6
+    now = 110.0
     assert rate.wait(2, 10) == 0
     assert rate.wait(None, 10) == 0

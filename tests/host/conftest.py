@@ -144,6 +144,7 @@ def every_second(timer: func.TimerRequest) -> None:
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+@app.retry(strategy="fixed_delay", max_retry_count="1", delay_interval="00:00:01")
 def yearly(timer: func.TimerRequest) -> None:
     logging.info("yearly %s", json.dumps({"past_due": timer.past_due}))
 

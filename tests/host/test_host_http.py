@@ -193,6 +193,7 @@ def test_console_lists_functions_like_core_tools(sample: HostProcess) -> None:
     assert "\twork: queueTrigger\n" in listed
     assert listed.index("Functions:") < listed.index("\techo:") < listed.index("\tat_startup: timerTrigger")
     assert "The following 2 functions are in error:" in listed
+    assert "The retry policy of the function 'yearly' is not applied here" in listed
     assert "\tno_setting: the app setting 'NOT_SET' is not set" in listed
     assert "\ton_blob: the local host does not know the binding type 'blobTrigger'" in listed
 

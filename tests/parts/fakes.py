@@ -1,4 +1,4 @@
-"""What the tests of the parts stand on: a clock, a source, an export, and a world that holds them together."""
+"""What the tests of the parts stand on: a clock, a source, an export, and a world that holds them."""
 
 import gzip
 import hashlib
@@ -10,7 +10,7 @@ import msgspec
 from shared.errors import ExportError
 from shared.exporter import Exporter
 from shared.formats import FORMATS
-from shared.model import Batch, Container, Export, Kind, Message, Receipt, Source, Window
+from shared.model import Batch, Container, Export, Kind, Measured, Message, Receipt, Source, Window
 from shared.planner import Planner
 from shared.state import State
 from shared.windows import (
@@ -111,10 +111,17 @@ class FakeSource:
         self.size = size
         self.errors: list[BaseException] = []
         self.read_windows: list[Window] = []
+        self.measured: list[Measured | None] = []
 
-    def read(self, window: Window, deadline: float) -> Iterator[Batch]:  # noqa: ARG002 - the clock stands still
+    def read(
+        self,
+        window: Window,
+        deadline: float,  # noqa: ARG002 - the clock stands still
+        measured: Measured | None,
+    ) -> Iterator[Batch]:
         """Yield the window's rows."""
         self.read_windows.append(window)
+        self.measured.append(measured)
         if self.errors:
             raise self.errors.pop(0)
         rows = rows_of(window)
@@ -223,6 +230,7 @@ def texts(windows: Iterable[Window]) -> list[str]:
 
 def _window(text: str) -> Window:
     start, end = (
-        parse_instant(f"{part[:4]}-{part[4:6]}-{part[6:11]}:{part[11:13]}:{part[13:]}") for part in text.split("_")
+        parse_instant(f"{part[:4]}-{part[4:6]}-{part[6:11]}:{part[11:13]}:{part[13:]}")
+        for part in text.split("_")
     )
     return Window(start, end)

@@ -1,9 +1,9 @@
 """Wrappers that stand between the exporter and its storage and source, and fail or wait at each step."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from shared.model import Batch, Container, Source, Window
+from shared.model import Batch, Container, Measured, Source, Window
 
 Act = Callable[[], Any]
 Interfere = Callable[[str, Act], Any]
@@ -42,7 +42,8 @@ class Steps:
 
     def container(self, inner: Container) -> Container:
         """Wrap a container."""
-        return _Container(inner, self._interfere)  # type: ignore[return-value]  # its methods are made on demand
+        wrapped: Any = _Container(inner, self._interfere)
+        return cast("Container", wrapped)  # its methods are made on demand
 
     def source(self, inner: Source) -> Source:
         """Wrap a source; each batch is a step, and so is the end."""
@@ -72,8 +73,8 @@ class _Source:
         self._inner = inner
         self._interfere = interfere
 
-    def read(self, window: Window, deadline: float) -> Iterator[Batch]:
-        batches = self._inner.read(window, deadline)
+    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
+        batches = self._inner.read(window, deadline, measured)
         while True:
             batch = self._interfere("source", lambda: next(batches, None))
             if batch is None:

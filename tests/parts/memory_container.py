@@ -44,7 +44,9 @@ class MemoryContainer:
             staged = self._staged.setdefault(name, {})
             known = [*staged, *(self._blobs[name].blocks if name in self._blobs else ())]
             if any(len(each) != len(block) for each in known):
-                raise StorageError(f"staging a block of {name} failed: 400 InvalidBlobOrBlock", retryable=False)
+                raise StorageError(
+                    f"staging a block of {name} failed: 400 InvalidBlobOrBlock", retryable=False
+                )
             staged[block] = data
 
     def commit(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,9 @@ def windows(messages: list[Message]) -> list[str]:
 
 def permanent(text: str = "no such table") -> ServiceError:
     """Return an error that a retry cannot mend."""
-    return ServiceError("Log Analytics", status=400, code="Bad", message=text, request_id=None, retryable=False)
+    return ServiceError(
+        "Log Analytics", status=400, code="Bad", message=text, request_id=None, retryable=False
+    )
 
 
 def test_few_in_flight_newest_first() -> None:
@@ -66,7 +69,9 @@ def test_a_backlog_longer_than_what_is_kept_ready() -> None:
     world.plan()
     world.drain()
     assert len(world.stored()) > PENDING
-    assert tiles(world.stored(), Window(world.stored()[0].start, due_until(world.exports[0], world.clock.now())))
+    assert tiles(
+        world.stored(), Window(world.stored()[0].start, due_until(world.exports[0], world.clock.now()))
+    )
 
 
 def test_fresh_windows_go_before_the_backlog() -> None:
@@ -117,7 +122,9 @@ def test_several_exports_take_turns() -> None:
 
 def test_exports_of_a_source_that_forgets_take_turns_by_age() -> None:
     """Each one's newest window first, then the oldest of all, whichever export it belongs to."""
-    world = World([make_export(name, kind="entra", start=start) for name, start in (("long", "-5h"), ("short", "-3h"))])
+    world = World(
+        [make_export(name, kind="entra", start=start) for name, start in (("long", "-5h"), ("short", "-3h"))]
+    )
     world.plan("entra")
     taken = []
     while world.queue:
@@ -203,7 +210,7 @@ def test_an_unknown_export_gives_its_place_back() -> None:
     assert world.stored("gone") == []
 
 
-def test_a_plan_overtaken_by_another_begins_again() -> None:
+def test_a_plan_overtaken_by_another_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two planners at the same time, one saves first, and the other one sees its entries."""
     world, racing = World(), True
     write: Callable[..., None] = world.documents.write
@@ -215,7 +222,7 @@ def test_a_plan_overtaken_by_another_begins_again() -> None:
             world.plan()
         write(name, data, **options)
 
-    world.documents.write = overtaken  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(world.documents, "write", overtaken)
     world.plan()
     assert windows(world.queue) == ["11:00-12:00", "10:00-11:00"]
 
@@ -224,10 +231,10 @@ def test_a_plan_that_never_gets_through_queues_nothing(caplog: pytest.LogCapture
     """Where others keep saving first, they plan; this run says so and issues nothing."""
 
     class Contested(MemoryContainer):
-        def write(self, name: str, data: bytes, **options: object) -> None:  # type: ignore[override]
+        def write(self, name: str, *positional: Any, **named: Any) -> None:
             if name.startswith("in_flight/"):
                 raise ConflictError("somebody else wrote first")
-            super().write(name, data, **options)  # type: ignore[arg-type]
+            super().write(name, *positional, **named)
 
     world = World(documents=Contested())
     assert world.plan() == []
@@ -327,13 +334,43 @@ def test_a_deleted_blob_is_a_gap_again() -> None:
     assert windows(world.plan()) == ["06:20-07:00"]
 
 
+def test_an_export_can_be_begun_anew() -> None:
+    """Whoever deletes all that is stored under a name gets all of it again, from the new origin on."""
+    world = World()
+    world.plan()
+    world.drain()
+    world.plan()
+    for container in (world.data, world.documents):
+        for blob in container.list("events/"):
+            container.delete(blob.name)
+    world.exports = [make_export(start="-8h")]
+    world.plan()
+    world.drain()
+    assert tiles(world.stored(), between("04:20", "12:00"))
+
+
+def test_a_foreign_blob_is_not_a_window() -> None:
+    """Names that are not of the layout, or only look like it, cover nothing and stop nobody."""
+    world = World()
+    folder = "events/window_date=2026-11-21/window_hour=10/"
+    for name in (
+        "notes.txt",
+        "20261121T100000Z_20261121T100000Z.jsonl",
+        "20261321T100000Z_20261321T110000Z.jsonl",
+    ):
+        world.data.write(folder + name, b"", etag=None)
+    assert windows(world.plan()) == ["11:00-12:00", "10:00-11:00"]
+
+
 def test_an_order_that_nobody_issued_is_refused() -> None:
     """A message with bounds off the grid, or not due, stores nothing."""
     world = World()
     world.plan()
     for window in (between("10:00", "10:30"), between("09:00", "11:00"), between("12:00", "13:00")):
         assert world.exporter().run(order(world.exports[0], window)) is None
-    assert world.exporter().run(order(world.exports[0], between("05:00", "06:00"))) is None, "before the origin"
+    assert world.exporter().run(order(world.exports[0], between("05:00", "06:00"))) is None, (
+        "before the origin"
+    )
     assert world.stored() == []
 
 

@@ -1,5 +1,7 @@
 """What the state container remembers, and what it makes of what it cannot read."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.errors import OriginError
@@ -8,6 +10,7 @@ from shared.windows import MINUTE, parse_instant
 from tests.parts.fakes import NOW, World, between, make_export
 
 WINDOW = between("10:00", "11:00")
+UNREADABLE = '{"export":"events","start":"soon","end":"later","config":"c","queued_at":"now"}'
 
 
 @pytest.fixture
@@ -31,10 +34,11 @@ def test_relative_start_lies_on_a_whole_second(world: World) -> None:
     assert world.state().origin(make_export()) % 10_000_000 == 0
 
 
-def test_origin_is_create_only(world: World) -> None:
+def test_origin_is_create_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two workers that begin at the same time, both end up with the origin of the first."""
     first, second = world.state(), world.state()
-    read, raced = world.documents.read, []
+    read = world.documents.read
+    raced: list[str] = []
 
     def read_then_lose(name: str) -> object:
         document = read(name)
@@ -43,7 +47,7 @@ def test_origin_is_create_only(world: World) -> None:
             first.origin(make_export(start="-6h"))
         return document
 
-    world.documents.read = read_then_lose  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(world.documents, "read", read_then_lose)
     assert second.origin(make_export(start="-1h")) == NOW - 360 * MINUTE
 
 
@@ -106,12 +110,13 @@ def test_a_failure_keeps_its_reason_and_can_be_forgotten(world: World) -> None:
 
 def test_in_flight_round_trip(world: World) -> None:
     """What is saved is read back, with the ETag that the next save needs."""
-    flight = Flight("events", "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z", "digest", "id", "2026-11-21T12:00:00Z")
+    start, end, queued_at = (f"2026-11-21T{hour}:00:00Z" for hour in (10, 11, 12))
+    flight = Flight("events", start, end, "digest", "id", queued_at)
     saved = InFlight((flight,), (flight, flight), more=False, positions={"events": NOW})
     world.state().save_in_flight("entra", saved)
     read = world.state().in_flight("entra")
-    assert (read.flights, read.pending, read.more, read.positions) == ((flight,), (flight, flight), False, {"events": NOW})
     assert read.etag is not None
+    assert replace(read, etag=None) == saved
     assert flight.window == WINDOW
     assert world.state().in_flight("log_analytics") == InFlight()
 
@@ -124,10 +129,8 @@ def test_in_flight_round_trip(world: World) -> None:
         "[]",
         '{"in_flight":[],"pending":[],"more":true}',
         '{"in_flight":[],"pending":[],"more":true,"positions":{"events":"soon"}}',
-        '{"in_flight":[{"export":"events","start":"soon","end":"later","config":"c","queued_at":"now"}],'
-        '"pending":[],"more":true,"positions":{}}',
-        '{"in_flight":[],"pending":[{"export":"events","start":"soon","end":"later","config":"c"}],'
-        '"more":true,"positions":{}}',
+        f'{{"in_flight":[{UNREADABLE}],"pending":[],"more":true,"positions":{{}}}}',
+        f'{{"in_flight":[],"pending":[{UNREADABLE}],"more":true,"positions":{{}}}}',
     ],
 )
 def test_a_cache_that_cannot_be_read_is_begun_anew(world: World, text: str) -> None:
@@ -137,7 +140,7 @@ def test_a_cache_that_cannot_be_read_is_begun_anew(world: World, text: str) -> N
     assert world.plan() == []
 
 
-def test_an_origin_survives_what_parses_differently(world: World) -> None:
+def test_an_origin_can_be_read_by_a_person(world: World) -> None:
     """The stored origin is text that a person can read: an instant and an identity."""
     world.state().origin(make_export(start="2026-11-20T00:00:00Z"))
     document = world.documents.read("events/origin.json")

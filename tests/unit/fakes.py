@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from typing import ParamSpec, TypeVar
 
 from shared.errors import ServiceError
-from shared.model import Request, Response
+from shared.model import ApiName, Request, Response, Tools
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ListSend:
@@ -17,6 +22,7 @@ class ListSend:
         self.requests: list[Request] = []
 
     def __call__(self, request: Request, /) -> Response:
+        """Give the next answer, or raise it."""
         self.requests.append(request)
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
@@ -34,5 +40,35 @@ def page(*records: object, link: str | None = None) -> dict[str, object]:
 def service_error(status: int, *, retryable: bool = False, retry_after: float | None = None) -> ServiceError:
     """Build an error answer as ``send`` raises it."""
     return ServiceError(
-        "X", status=status, code="Odd", message="no", request_id="r-1", retryable=retryable, retry_after=retry_after
+        "X",
+        status=status,
+        code="Odd",
+        message="no",
+        request_id="r-1",
+        retryable=retryable,
+        retry_after=retry_after,
     )
+
+
+class AtOnce(Executor):
+    """An executor that does what it is given while it is given it, so that a test's order is fixed."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a call and return its outcome."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  whatever a call raises belongs to its future
+            future.set_exception(error)
+        return future
+
+
+def tools(send: ListSend, asked: list[ApiName] | None = None, *, answer_bytes: int = 32 << 20) -> Tools:
+    """Give a source a ``send`` for any API; ``asked`` takes down which APIs it wanted."""
+
+    def connect(api: ApiName) -> ListSend:
+        if asked is not None:
+            asked.append(api)
+        return send
+
+    return Tools(connect, AtOnce(), parallel=2, answer_bytes=answer_bytes)

@@ -7,9 +7,6 @@ from hypothesis import strategies as st
 from shared.model import Message, Receipt, Window
 from shared.windows import DAY, END_OF_TIME, SECOND
 
-NOW = 63_899_625_600 * SECOND
-"""2025-11-21T00:00:00Z or thereabouts: a plain present for tests that need one."""
-
 LINE_MARKS = "\u2028\u2029\x85\x0b\x0c\x1c\x1e\r\n"
 """Characters that one reader or another takes for the end of a line."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
-import zlib
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -17,10 +17,15 @@ from shared.errors import ExportError
 from shared.formats import FORMATS
 from shared.formats.jsonl import JsonLines
 from shared.model import Batch, Column
-from shared.sources.log_analytics import read_answer
+from shared.query_api import read_answer
 from tests.unit.strategies import LINE_MARKS, texts
 
 TIME = Column("TimeGenerated", "datetime")
+
+
+def not_json(name: str) -> object:
+    """Refuse NaN and the infinities, which Python's decoder takes and JSON does not have."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def exact(text: str | bytes) -> object:
@@ -29,7 +34,7 @@ def exact(text: str | bytes) -> object:
         text,
         parse_int=lambda digits: ("number", digits),
         parse_float=lambda digits: ("number", digits),
-        parse_constant=lambda name: pytest.fail(f"{name} is not JSON"),
+        parse_constant=not_json,
         object_pairs_hook=lambda pairs: ("object", pairs),
     )
 
@@ -45,6 +50,7 @@ def dynamic(text: str) -> object:
 
 
 def wire(text: str, ascii_only: bool) -> str:
+    """Write text as a JSON string."""
     return json.dumps(text, ensure_ascii=ascii_only)
 
 
@@ -56,7 +62,7 @@ json_values = st.recursive(
     max_leaves=6,
 ).filter(lambda value: "Infinity" not in json.dumps(value))  # fmt: skip
 dynamics = st.builds(
-    lambda value, spaced, ascii_only: json.dumps(value, indent=1 if spaced else None, ensure_ascii=ascii_only),
+    lambda value, spaced, short: json.dumps(value, indent=1 if spaced else None, ensure_ascii=short),
     json_values,
     st.booleans(),
     st.booleans(),
@@ -92,18 +98,27 @@ def tables(draw: st.DrawFn) -> tuple[tuple[Column, ...], list[list[str]]]:
 
 
 def batch(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Batch:
+    """Build a batch of rows whose cells are JSON texts."""
     raw = [msgspec.Raw(f"[{','.join(cells)}]".encode()) for cells in rows]
     return Batch(rows=raw, columns=tuple(columns))
 
 
 def written(*batches: Batch, format_: str = "jsonl") -> bytes:
+    """Write batches as one file."""
     writer = FORMATS[format_].writer()
     data = b"".join([*map(writer.write, batches), writer.finish()])
     assert writer.rows == sum(len(each.rows) for each in batches)
     return data
 
 
+def stored(body: bytes) -> bytes:
+    """Read an answer's body and write its rows, as an export does."""
+    answer = read_answer(body)
+    return written(Batch(rows=answer.rows, columns=answer.columns))
+
+
 def cells_of(line: bytes) -> list[object]:
+    """Return the values of a line, in order."""
     decoded = exact(line)
     assert isinstance(decoded, tuple)
     names = [name for name, _ in decoded[1]]
@@ -114,7 +129,7 @@ def cells_of(line: bytes) -> list[object]:
 @settings(max_examples=300)
 @given(tables())
 def test_values_are_the_services(table: tuple[tuple[Column, ...], list[list[str]]]) -> None:
-    """Every cell decodes to what the service sent: digits, ticks, nulls and text; dynamic text is unfolded."""
+    """Every cell decodes to what the service sent: digits, ticks, nulls, text; dynamic text is unfolded."""
     columns, rows = table
     lines = written(batch(columns, rows)).splitlines()
     assert len(lines) == len(rows)
@@ -176,8 +191,7 @@ def test_lone_surrogates_survive(type_: str) -> None:
     """Half of a surrogate pair, which JSON can write and UTF-8 cannot, goes through as its escape."""
     cell = '"\\ud83d"' if type_ == "string" else '"[\\"\\\\ud83d\\"]"'
     body = f'{{"tables":[{{"columns":[{{"name":"a","type":"{type_}"}}],"rows":[[{cell}]]}}]}}'
-    answer = read_answer(body.encode())
-    line = written(Batch(rows=answer.rows, columns=answer.columns))
+    line = stored(body.encode())
     assert b"\\ud83d" in line
     assert len(line.splitlines()) == 1
 
@@ -195,16 +209,14 @@ def test_a_row_that_does_not_fit_its_columns_is_refused(row: str) -> None:
     columns = '[{"name":"a","type":"int"},{"name":"b","type":"int"}]'
     body = f'{{"tables":[{{"columns":{columns},"rows":[{row}]}}]}}'.encode()
     with pytest.raises(ExportError):
-        answer = read_answer(body)
-        written(Batch(rows=answer.rows, columns=answer.columns))
+        stored(body)
 
 
 def test_bytes_that_are_not_utf8_are_refused() -> None:
     """A damaged answer is not stored: a reader of the file could not decode it."""
     body = b'{"tables":[{"columns":[{"name":"a","type":"string"}],"rows":[["\xff"]]}]}'
     with pytest.raises(ExportError):
-        answer = read_answer(body)
-        written(Batch(rows=answer.rows, columns=answer.columns))
+        stored(body)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -215,7 +227,7 @@ def test_batches_leave_no_trace(format_: str, data: st.DataObject) -> None:
     columns = [Column("n", "int"), Column("text", "string")]
     rows = [[str(number), wire(f"{number * number:x}" * 3000, False)] for number in range(150)]
     edges = sorted(data.draw(st.sets(st.integers(0, len(rows)), max_size=5)) | {0, len(rows)})
-    parts = [batch(columns, rows[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [batch(columns, rows[start:end]) for start, end in itertools.pairwise(edges)]
     assert written(*parts, format_=format_) == written(batch(columns, rows), format_=format_)
 
 
@@ -238,7 +250,9 @@ def test_an_empty_window_is_a_valid_file() -> None:
 def test_the_writer_hands_over_bytes_as_it_goes() -> None:
     """A large window does not gather in memory: most of it is out before the file is finished."""
     writer = JsonLines(compressed=False).writer()
-    out = sum(len(writer.write(batch([Column("a", "string")], [[wire("x" * 300_000, False)]]))) for _ in range(20))
+    out = sum(
+        len(writer.write(batch([Column("a", "string")], [[wire("x" * 300_000, False)]]))) for _ in range(20)
+    )
     assert out >= 5 << 20
     assert len(writer.finish()) <= 1 << 20
 
@@ -248,6 +262,7 @@ stamps = st.builds(lambda second, part: f"2026-11-21T10:00:{second:02}{part}Z", 
 
 
 def moment(stamp: str) -> Decimal:
+    """Return the seconds of a stamp, exactly."""
     return Decimal(stamp.removeprefix("2026-11-21T10:00:").removesuffix("Z"))
 
 
@@ -267,7 +282,7 @@ def test_first_and_last_time(batches: list[list[str | None]], tabular: bool) -> 
 
 
 def test_rows_without_time_have_no_range() -> None:
-    """Where no column is the row's time, the receipt claims none; a column that only has the name is not it."""
+    """Where no column is the row's time, the receipt claims none; a name alone does not make one."""
     writer = JsonLines(compressed=False).writer()
     writer.write(batch([Column("TimeGenerated", "string"), Column("When", "datetime")], [['"x"', '"y"']]))
     assert writer.first_time is None

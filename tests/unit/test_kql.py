@@ -16,7 +16,7 @@ from tests.unit.strategies import texts
 ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))", re.DOTALL)
 PIECES = [
     "Event", "where", "project-away", " ", "\n", "|", ";", "(", ")", "==", "'a | b; //'", '"it\'s"', "h'x'",
-    '@"c:\\"', "@'it''s'", "```x ' | \" y\n```", "// note | 'x\n", "// end", "5h", "1.5e3", "['my table']",
+    '@"c:\\"', "@'it''s'", "```x ' | \" y\n```", "// note | 'x\n", "5h", "1.5e3", "['my table']",
     "\\", "ü", "$left", "'a\\'b'",
 ]  # fmt: skip
 codes = st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join)
@@ -132,7 +132,21 @@ def test_a_name_is_used_in_code_only(text: str, expected: bool) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Event", "_Odd1", "Custom_CL", "my table", "it's", "1st_CL", "a-b", "c\\d", "é", "by", "where", "and", "union"],
+    [
+        "Event",
+        "_Odd1",
+        "Custom_CL",
+        "my table",
+        "it's",
+        "1st_CL",
+        "a-b",
+        "c\\d",
+        "é",
+        "by",
+        "where",
+        "and",
+        "union",
+    ],
 )
 def test_a_table_name_is_quoted_where_it_must_be(name: str) -> None:
     """Microsoft's parser finds the table under the name that was written."""
@@ -149,7 +163,9 @@ def test_an_instant_is_exact_and_understood(text: str) -> None:
     assert diagnostics(f"print {literal}") == []
 
 
-@pytest.mark.parametrize("value", ["", "it's \"so\"", "back\\slash\\", "line\r\nend\t\x00\x7f", "\u2028\u2029\x85é日😀"])
+@pytest.mark.parametrize(
+    "value", ["", 'it\'s "so"', "back\\slash\\", "line\r\nend\t\x00\x7f", "\u2028\u2029\x85é日😀"]
+)
 def test_a_string_literal_is_understood(value: str) -> None:
     """Microsoft's parser takes the literal for one string."""
     assert diagnostics(f"print x = {kql.string(value)} | project strlen(x)") == []

@@ -31,10 +31,12 @@ def test_a_message_survives_the_queue(message: Message) -> None:
 
 
 def without(key: str) -> bytes:
+    """Return the good message without one key."""
     return json.dumps({name: value for name, value in GOOD.items() if name != key}).encode()
 
 
 def with_(**changes: object) -> bytes:
+    """Return the good message with changes."""
     return json.dumps(GOOD | changes).encode()
 
 

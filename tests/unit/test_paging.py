@@ -53,7 +53,8 @@ def test_a_circle_is_refused(links: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"[]", b'{"value":null}', b'{"value":{}}', b'{"value":[1,', b'{"value":[],"@odata.nextLink":5}',
+    [b"", b"{}", b"[]", b'{"value":null}', b'{"value":{}}', b'{"value":[1,',
+     b'{"value":[],"@odata.nextLink":5}',
      b'{"value":[' + b"[" * 5000 + b"]" * 5000 + b"]}"],
     ids=["empty", "no value", "array", "null", "object", "cut off", "odd link", "deep"],
 )  # fmt: skip

@@ -14,12 +14,21 @@ NAMES = [
     "window_start", "window_end", "rows", "sha256", "revision", "attempt", "config", "source",
     "first_time", "last_time", "slices", "requests", "answer_bytes", "exported_at", "app_version",
 ]  # fmt: skip
-CHECKED = ["window_start", "window_end", "rows", "revision", "slices", "requests", "answer_bytes", "exported_at"]
+CHECKED = [
+    "window_start",
+    "window_end",
+    "rows",
+    "revision",
+    "slices",
+    "requests",
+    "answer_bytes",
+    "exported_at",
+]
 
 
 @given(receipts)
 def test_a_receipt_survives_storage(receipt: Receipt) -> None:
-    """What is read back is what was stored, under the documented names, in characters that a header carries."""
+    """What is read back is what was stored, under the documented names, in what a header can carry."""
     metadata = to_metadata(receipt)
     assert from_metadata(metadata) == receipt
     assert list(metadata) == NAMES

@@ -79,9 +79,13 @@ def test_a_body_that_is_no_envelope_is_quoted(body: bytes, message: str) -> None
     assert len(read_error("X", 502, {}, body * 1000)[1]) <= 200
 
 
-@given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
-    st.sampled_from(["error", "code", "message", "innererror", "innerError", "details", "correlationId"]), inner
-)).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+KEYS = st.sampled_from(["error", "code", "message", "innererror", "innerError", "details", "correlationId"])
+bodies = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(st.binary() | bodies)
 def test_no_body_is_too_odd(body: bytes) -> None:
     """Reading an error never raises another."""
     code, message, _ = read_error("X", 500, {}, body)
@@ -89,7 +93,9 @@ def test_no_body_is_too_odd(body: bytes) -> None:
     assert message
 
 
-@pytest.mark.parametrize("body", [b"[" * 5000, b'{"error":{"innererror":' * 2000 + b"1" + b"}}" * 2000], ids=["list", "error"])
+@pytest.mark.parametrize(
+    "body", [b"[" * 5000, b'{"error":{"innererror":' * 2000 + b"1" + b"}}" * 2000], ids=["list", "error"]
+)
 def test_no_body_is_too_deep(body: bytes) -> None:
     """Brackets without end are no reason to lose the status."""
     assert read_error("X", 500, {}, body)[0] == "HTTP 500"

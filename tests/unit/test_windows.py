@@ -36,6 +36,7 @@ offsets = st.integers(-30, 30)
 
 
 def ticks_of(*windows: Window) -> set[int]:
+    """Return the ticks in windows, one by one."""
     return {tick for window in windows for tick in range(window.start, window.end)}
 
 
@@ -126,7 +127,7 @@ def test_a_second_must_be_whole() -> None:
         format_second(1)
 
 
-@given(st.integers(0, 999_999_999), st.sampled_from("smhd"))
+@given(st.integers(0, 36_525), st.sampled_from("smhd"))
 def test_a_duration_survives_writing_and_reading(count: int, unit: str) -> None:
     """A duration keeps its ticks, in whichever unit it is written."""
     span = parse_duration(f"{count}{unit}")
@@ -141,7 +142,9 @@ def test_the_largest_whole_unit_is_written(ticks_: int, text: str) -> None:
     assert format_duration(ticks_) == text
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", " 1h", "1h ", "1H", "1w", "PT1H", "٣h", "1h\n"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "-1h", "1.5h", " 1h", "1h ", "1H", "1w", "PT1H", "٣h", "1h\n"]
+)
 def test_anything_else_is_no_duration(text: str) -> None:
     """A text that is no duration is refused, and the message shows the forms that are."""
     with pytest.raises(ValueError, match="15m"):
@@ -179,7 +182,9 @@ def test_every_tick_of_a_span_is_in_just_one_cell(span: Window, length: int, off
         left.end == right.start and (right.start - offset) % length == 0
         for left, right in itertools.pairwise(cut)
     )
-    assert all(grid_floor(cell.start, length, offset) == grid_floor(cell.end - 1, length, offset) for cell in cut)
+    assert all(
+        grid_floor(cell.start, length, offset) == grid_floor(cell.end - 1, length, offset) for cell in cut
+    )
 
 
 @given(spans(), lengths, offsets)

@@ -1,0 +1,43 @@
+r"""JSON that is split and passed on, not decoded, without stumbling over what JSON allows and UTF-8 not.
+
+A JSON text may hold half of a surrogate pair as an escape (``\ud83d``), which is no character and which
+msgspec refuses even where it only skips over it. Such halves are marked before decoding and put back after
+encoding, so that they go through as they came.
+"""
+
+import re
+import uuid
+from typing import TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: not JSON, not of the type, not UTF-8, or nested too deep to follow."""
+
+_MARK = uuid.uuid4().hex.encode()  # in no data, because nobody knows it
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_MARKED = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
+
+
+def decode(data: bytes, type_: type[_T]) -> _T:
+    """Decode JSON to a type. Raises one of UNREADABLE. What it gives may hold marks: ``restore`` them."""
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.DecodeError:
+        if b"\\ud" not in data and b"\\uD" not in data:
+            raise
+    return msgspec.json.decode(_ESCAPE.sub(_marked, data), type=type_)
+
+
+def restore(text: bytes) -> bytes:
+    """Put the halves of surrogate pairs back into an encoded text, as escapes."""
+    return _MARKED.sub(rb"\\u\1", text) if _MARK in text else text
+
+
+def _marked(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[1] is None else _MARK + match[1]

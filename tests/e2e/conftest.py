@@ -1,0 +1,45 @@
+"""A small cloud and a world for each end-to-end test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.azurite import Azurite
+from local.cloud import Cloud, Limits, Options
+from tests.e2e.harness import World
+
+# Six hours of data; Graph's limit of 5 requests in 10 seconds would make every test wait for it.
+SMALL = Options(
+    events=240, days=0.25, audits=120, audit_days=0.25, limits=Limits(reports=None, retention_days=None)
+)
+
+_OF_AZURE = ("AZURE_", "EXPORT", "LOG_ANALYTICS_", "GRAPH_", "ARM_", "IDENTITY_", "MSI_", "REQUESTS_CA")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_from_the_shell() -> Iterator[None]:
+    """Keep what a developer has set for the real Azure away from the hosts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(_OF_AZURE):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    """A stand-in cloud with little data."""
+    with Cloud(SMALL, folder=tmp_path / "cloud") as running:
+        yield running
+
+
+@pytest.fixture
+def world(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[World]:
+    """A deployment of the app, checked for secrets when the test is over."""
+    made = World(tmp_path, azurite, cloud)
+    yield made
+    made.close()

@@ -1,0 +1,115 @@
+"""A host that is killed at any moment loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.azurite import Azurite
+from local.cloud import Cloud
+from tests.e2e.harness import Running, World
+from tests.host.harness import ROOT
+
+SHARDS = 4
+"""How many tests share the steps of a window, so that they can run side by side."""
+
+WINDOWS = [(-2, -1), (-1, 0)]
+"""What is due in these tests, in hours after the world's end: two windows, so that the second needs the top-up."""
+
+
+@pytest.fixture
+def dying_app(tmp_path: Path) -> Path:
+    """A folder with an app that dies as `tests.e2e.dying_app` says."""
+    folder = tmp_path / "dying app"
+    folder.mkdir()
+    shutil.copy(ROOT / "host.json", folder)
+    (folder / "function_app.py").write_text("from tests.e2e.dying_app import app\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[Iterator[World]]:
+    """Any number of deployments, one after the other."""
+    made: list[World] = []
+
+    def fresh() -> Iterator[World]:
+        while True:
+            folder = tmp_path / f"world {len(made)}"
+            folder.mkdir()
+            made.append(World(folder, azurite, cloud))
+            yield made[-1]
+
+    yield fresh()
+    for world in made:
+        world.close()
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_a_kill_at_any_step(shard: int, worlds: Iterator[World], dying_app: Path) -> None:
+    """Whichever request of plan, export and top-up the host dies before, after a restart every row is there once.
+
+    Only where it dies between noting a window as in flight and sending its message does the restart not suffice:
+    the note must first grow old.
+    """
+    for step in itertools.count(1 + shard, SHARDS):
+        world = next(worlds)
+        world.write_exports(world.table(start=world.at(-2)))
+        last = _run_until_dead(world, "log_analytics", step, "", dying_app)
+        if last is None:
+            assert step > 20, "the sweep ended before a window can have been exported"
+            return
+        with world.started(invisibility=1) as process:
+            app = Running(world, process.started())
+            app.wait_until_idle()
+            app.export()
+            if world.hours() != WINDOWS:
+                assert "POST" in last, f"windows are missing after a death before {last}: {world.hours()}"
+                assert last.endswith("/export-windows/messages")
+                world.age_in_flight()
+                app.export()
+        assert world.hours() == WINDOWS, f"after a death before {last}"
+        assert world.ids() == world.events_at_source(-2), f"after a death before {last}"
+        assert world.failures() == {}
+
+
+def test_a_kill_between_pages(worlds: Iterator[World], cloud: Cloud, dying_app: Path) -> None:
+    """Whichever page of Graph, or block or commit of its rows, the host dies before, every record is there once."""
+    for step in itertools.count(1):
+        world = next(worlds)
+        if step == 1:
+            cloud.add_audits([{"activityDateTime": world.at(-0.5)} for _ in range(2100)])  # three pages and an empty one
+        world.write_exports(world.audits(start=world.at(-1)))
+        last = _run_until_dead(world, "entra", step, r"/v1\.0/|\.jsonl", dying_app)
+        if last is None:
+            assert step > 6, "the sweep ended before a window of four pages can have been exported"
+            return
+        with world.started(invisibility=1) as process:
+            Running(world, process.started()).wait_until_idle()
+        assert world.hours("audits") == [(-1, 0)], f"after a death before {last}"
+        assert world.ids("audits") == world.audits_at_source(-1), f"after a death before {last}"
+
+
+def _run_until_dead(world: World, source: str, step: int, steps: str, app_dir: Path) -> str | None:
+    """Run the timer in a host that dies before a step; return that step, or None if it outlived the work."""
+    settings = {
+        f"EXPORT_{source.upper()}_MAX_IN_FLIGHT": "1", "DIES_BEFORE_STEP": str(step), "STEPS": steps or ".",
+    }  # fmt: skip
+    with world.started(app_dir, invisibility=1, **settings) as process:
+        app = Running(world, process.started())
+        with contextlib.suppress(requests.ConnectionError):  # dead before it could answer
+            app.start_timer(source)
+        deadline = time.monotonic() + 30
+        while process.process.poll() is None:
+            if "Executed 'Functions.export_" in process.text and world.queued() == 0:
+                return None
+            assert time.monotonic() < deadline, process.text
+            time.sleep(0.05)
+        process.wait()
+        return next(line for line in reversed(process.lines) if line.startswith("step "))

@@ -1,0 +1,292 @@
+"""The triggers, called as the host calls them but without a host."""
+
+import importlib.util
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import azure.functions as func
+import pytest
+from azure.functions.queue import QueueMessage
+from azure.functions.timer import TimerRequest
+
+from local.azurite import Azurite
+from local.cloud import Cloud, Options
+from local.cloud.options import Limits
+from local.environment import ROOT
+from shared.errors import BadRequestError, ExportError, ServiceError
+from shared.exporter import Exporter
+from shared.messages import decode
+from shared.planner import Planner
+from shared.query import Query
+from shared.settings import Settings
+
+EXPORTS = """
+[[export]]
+name = "audits"
+source = "entra"
+log = "directoryAudits"
+window = "1h"
+start = "-3h"
+
+[[export]]
+name = "wrong"
+source = "entra"
+log = "directoryAudits"
+window = "soon"
+"""
+BASE = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "AZURE_TENANT_ID": "00000000-0000-0000-0000-000000000001",
+    "LOG_ANALYTICS_WORKSPACE_ID": "00000000-0000-0000-0000-000000000002",
+}
+
+
+class Out(func.Out[Any]):
+    """What a function hands to an output binding."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+
+    def set(self, val: list[str]) -> None:
+        """Take the value."""
+        self.values = val
+
+    def get(self) -> list[str]:
+        """Return the value."""
+        return self.values
+
+
+class App:
+    """A function app for some settings."""
+
+    def __init__(self, module: ModuleType, settings: Settings) -> None:
+        self.functions = {
+            each.get_function_name(): each for each in module.create_app(settings).get_functions()
+        }
+
+    def bindings(self, name: str) -> list[dict[str, Any]]:
+        """Return a function's bindings as the host sees them, the trigger first."""
+        found = [json.loads(each) for each in self.functions[name].get_raw_bindings()]
+        return sorted(found, key=lambda each: str(each["direction"]))
+
+    def tick(self, name: str) -> list[str]:
+        """Call a timer function; return the queue messages that it gives."""
+        out = Out()
+        self.functions[name].get_user_function()(TimerRequest(past_due=False), out)
+        return out.values
+
+    def receive(self, name: str, body: str, dequeue_count: int = 1) -> list[str]:
+        """Call a queue function with a message; return the queue messages that it gives."""
+        out, message = Out(), QueueMessage(body=body.encode(), dequeue_count=dequeue_count)  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+        self.functions[name].get_user_function()(message, out)
+        return out.values
+
+    def call(self, name: str, body: object = None) -> tuple[func.HttpResponse, Any]:
+        """Call an HTTP function; return the answer and its decoded body."""
+        request = func.HttpRequest("POST", f"/api/{name}", body=json.dumps(body).encode())
+        response = self.functions[name].get_user_function()(request)
+        return response, json.loads(response.get_body())
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load function_app.py anew, as the worker does; it needs storage to be set."""
+    for name, value in BASE.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("function_app_under_test", ROOT / "function_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def make(module: ModuleType, folder: Path, **environ: str) -> App:
+    """Return the app for these app settings."""
+    (folder / "exports.toml").write_text(EXPORTS, encoding="utf-8")
+    return App(module, module.read_settings({**BASE, **environ}, folder))
+
+
+@pytest.fixture
+def app(module: ModuleType, tmp_path: Path) -> App:
+    """Return the app for the least settings."""
+    return make(module, tmp_path)
+
+
+def test_the_module_holds_one_app(module: ModuleType) -> None:
+    """The worker looks for exactly one FunctionApp among the module's globals."""
+    assert [name for name, each in vars(module).items() if isinstance(each, func.FunctionApp)] == ["app"]
+
+
+def test_functions_and_their_triggers(app: App) -> None:
+    """Two timers, a queue with its poison queue, and two routes: nothing else."""
+    triggers = {name: app.bindings(name)[0]["type"] for name in app.functions}
+    assert triggers == {
+        "export_log_analytics": "timerTrigger",
+        "export_entra": "timerTrigger",
+        "export_window": "queueTrigger",
+        "export_window_poison": "queueTrigger",
+        "query": "httpTrigger",
+        "health": "httpTrigger",
+    }
+
+
+def test_schedules_are_left_to_the_host_to_resolve(module: ModuleType, tmp_path: Path) -> None:
+    """A schedule that is set stays ``%SETTING%`` in the binding; one that is not has its default."""
+    app = make(module, tmp_path, EXPORT_ENTRA_SCHEDULE="0 0 * * * *")
+    assert app.bindings("export_entra")[0]["schedule"] == "%EXPORT_ENTRA_SCHEDULE%"
+    assert app.bindings("export_log_analytics")[0]["schedule"] == "0 */5 * * * *"
+    assert not any(
+        app.bindings(name)[0].get("runOnStartup") for name in ("export_entra", "export_log_analytics")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "queue"),
+    [("export_window", "export-windows"), ("export_window_poison", "export-windows-poison")],
+)
+def test_queues(app: App, name: str, queue: str) -> None:
+    """The poison queue has the name that the host gives it, and both functions may queue windows."""
+    trigger, output = app.bindings(name)
+    assert (trigger["queueName"], trigger["connection"]) == (queue, "AzureWebJobsStorage")
+    assert (output["type"], output["queueName"], output["connection"]) == (
+        "queue",
+        "export-windows",
+        "AzureWebJobsStorage",
+    )
+
+
+def test_routes(app: App) -> None:
+    """A query needs a key and POST; health needs neither key nor body."""
+    query, health = app.bindings("query")[0], app.bindings("health")[0]
+    assert (query["route"], query["methods"], query["authLevel"]) == ("query", ["POST"], "FUNCTION")
+    assert (health["route"], health["methods"], health["authLevel"]) == ("health", ["GET"], "ANONYMOUS")
+
+
+def test_health_tells_no_secret_and_touches_nothing(app: App) -> None:
+    """It answers at once, without storage or network, and says that one export is wrong, but not why."""
+    response, body = app.call("health")
+    assert response.status_code == 200
+    assert body.keys() == {"status", "version", "exports"}
+    assert (body["status"], body["exports"]) == ("degraded", 1)
+
+
+def test_a_wrong_query_is_a_problem_document(app: App) -> None:
+    """The caller learns which field is wrong, as RFC 9457 has it."""
+    response, body = app.call("query", {"query": 7})
+    assert (response.status_code, response.mimetype) == (400, "application/problem+json")
+    assert body["status"] == 400
+    assert body["field"] == "query"
+
+
+@pytest.mark.parametrize(("retry_after", "header"), [(7.4, "8"), (None, "30"), (7200.0, "3600")])
+def test_a_throttled_query_says_when_to_come_back(
+    app: App, monkeypatch: pytest.MonkeyPatch, retry_after: float | None, header: str
+) -> None:
+    """A 429 of the service is the caller's 429, with a Retry-After."""
+
+    def refuse(*_: object) -> None:
+        raise ServiceError(
+            "Log Analytics", status=429, code="Throttled", message="slow down", request_id="r-1",
+            retryable=True, retry_after=retry_after,
+        )  # fmt: skip
+
+    monkeypatch.setattr(Query, "run", refuse)
+    response, body = app.call("query", {"query": "Event"})
+    assert response.status_code == 429
+    assert response.headers["Retry-After"] == header
+    assert (body["code"], body["request_id"]) == ("Throttled", "r-1")
+
+
+def test_an_unreadable_message_goes_to_poison_and_is_removed(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue function refuses it, so that the host moves it; the poison function logs and drops it."""
+    with pytest.raises(BadRequestError):
+        app.receive("export_window", '{"export": "audits"}')
+    assert app.receive("export_window_poison", "\x00") == []
+    assert "nobody understands" in caplog.text
+
+
+@pytest.fixture
+def real(
+    module: ModuleType, tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[App, Cloud]]:
+    """Give the app on real storage and a stand-in cloud."""
+    options = Options(events=10, audits=200, audit_days=0.3, limits=Limits(reports=None))
+    with Cloud(options, tmp_path / "cloud") as cloud:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.ca_file))
+        environ = {
+            "AzureWebJobsStorage": azurite.connection_string,
+            "EXPORT_CONTAINER": f"test-{uuid.uuid4().hex[:20]}",
+        }
+        yield make(module, tmp_path, **{**cloud.environment(), **environ}), cloud
+
+
+def test_timer_and_queue_together(real: tuple[App, Cloud], caplog: pytest.LogCaptureFixture) -> None:
+    """The timer queues a window, each window is followed by the next, and then there is nothing to do."""
+    app, _ = real
+    waiting = app.tick("export_entra")
+    assert "export disabled by a mistake: exports.toml: export 'wrong': window" in caplog.text
+    assert len(waiting) == 1
+    done = []
+    while waiting:
+        done.append(waiting.pop(0))
+        waiting += app.receive("export_window", done[-1])
+    assert {decode(each).export for each in done} == {"audits"}
+    assert len(done) in {3, 4}
+    assert app.tick("export_entra") == []
+    assert app.receive("export_window", done[0]) == [], "delivered again, it changes nothing"
+
+
+def test_a_poisoned_window_makes_room(real: tuple[App, Cloud], caplog: pytest.LogCaptureFixture) -> None:
+    """A window that was delivered too often is recorded, and the next one is queued in its place."""
+    app, _ = real
+    (order,) = app.tick("export_entra")
+    (following,) = app.receive("export_window_poison", order)
+    assert decode(following).window != decode(order).window
+    assert "window given up" in caplog.text
+    assert app.tick("export_entra") == []
+
+
+def test_a_failing_delivery_queues_nothing(real: tuple[App, Cloud]) -> None:
+    """An error that a retry can mend reaches the host, which will deliver the message again."""
+    app, cloud = real
+    (order,) = app.tick("export_entra")
+    cloud.fail("graph", "wrong_content", count=None)
+    with pytest.raises(ExportError):
+        app.receive("export_window", order)
+
+
+def test_the_attempt_is_the_hosts_count(app: App, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # noqa: ARG001
+    """How often the host delivered a message is in the log lines of its window."""
+    seen: list[int] = []
+
+    def run(_self: Exporter, _message: object, attempt: int) -> None:
+        seen.append(attempt)
+        raise BadRequestError("message", "enough for this test")
+
+    monkeypatch.setattr(Exporter, "run", run)
+    body = (
+        '{"export": "audits", "start": "2026-11-21T10:00:00Z", "end": "2026-11-21T11:00:00Z", '
+        '"reason": "schedule", "config": "c", "id": "1"}'
+    )
+    with pytest.raises(BadRequestError):
+        app.receive("export_window", body, dequeue_count=4)
+    assert seen == [4]
+
+
+def test_mistakes_are_repeated_at_every_run(
+    app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong export stays loud: each run of a timer says at level error what to mend."""
+    monkeypatch.setattr(Planner, "plan", lambda _self, _kind: [])
+    for _ in range(2):
+        assert app.tick("export_log_analytics") == []
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2

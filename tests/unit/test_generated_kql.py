@@ -1,0 +1,113 @@
+"""Every KQL text that the app writes is KQL: Microsoft's own parser has nothing to say against it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.model import Response, Window
+from shared.query import Query, read_question
+from shared.slices import Slice
+from shared.sources.log_analytics import TYPE, Options, window_query
+from shared.windows import HOUR, parse_instant
+from tests.kusto_parser import diagnostics
+from tests.unit.fakes import ListSend
+from tests.unit.strategies import windows
+from tests.unit.test_query import StoppedClock
+
+WORKSPACE = "12345678-1234-1234-1234-123456789abc"
+COLUMNS = {
+    "TimeGenerated": "datetime", "Computer": "string", "EventID": "int", "Size": "long", "Payload": "dynamic",
+}  # fmt: skip
+TABLES = ["Event", "Custom_CL", "_Odd", "T1"]
+STEPS = [
+    "where Computer == 'a | b; //'",
+    'where Computer has "it\'s" and EventID in (1, 2)',
+    "filter isnotempty(Computer) // why",
+    "extend Copy = strcat(Computer, @'\\', h'x')",
+    "extend Long = ```many\nlines | ; ```",
+    "project TimeGenerated, Computer, EventID, Size, Payload",
+    "project-away Size",
+    "project-keep TimeGenerated, Computer, EventID, Payload",
+    "project-rename Host = Computer | project-rename Computer = Host",
+    "project-reorder EventID",
+    "parse Computer with 'a' Number: long 'b'",
+    "parse-where Computer with 'a' Letter: string 'b'",
+    "parse-kv Computer as (Key: string) with (pair_delimiter=';', kv_delimiter='=')",
+    "mv-expand Item = Payload.items to typeof(string)",
+    "where EventID in ((Event | where EventID > 5 | project EventID))",
+]
+FREE = [
+    "Event | where TimeGenerated >= window_start and TimeGenerated < window_end | summarize count()",
+    "let n = 5;\nEvent | where TimeGenerated between (window_start .. window_end - 1tick) | top n by Size;",
+    "set notruncation;\nunion Event, T1 | where ingestion_time() between (window_start .. window_end) // all",
+    "// x\ndeclare query_parameters(x: long = 1);\nEvent | where TimeGenerated in (window_start, window_end)",
+]
+
+AGGREGATES = ["", "count", "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"]
+
+pipelines = st.none() | st.lists(st.sampled_from(STEPS), min_size=1, max_size=4).map("\n| ".join)
+
+
+def complaints(query: str) -> list[str]:
+    """Return what the parser says of a query over the tables used here."""
+    return diagnostics(query, dict.fromkeys(TABLES, COLUMNS))
+
+
+@settings(max_examples=50)
+@given(
+    windows(),
+    st.sampled_from(TABLES),
+    st.sampled_from(["ingestion_time", "TimeGenerated"]),
+    pipelines,
+    st.sampled_from([1, 2, 4096]),
+)
+def test_a_tables_query_is_kql(
+    window: Window, table: str, column: str, pipeline: str | None, parts: int
+) -> None:
+    """Any table, window, part, window column and pipeline that the checks let through makes KQL."""
+    options = Options(workspace=WORKSPACE, table=table, pipeline=pipeline, window_column=column)  # type: ignore[arg-type]
+    assert list(TYPE.check(options)) == []
+    if pipeline is None or not column_conflict(pipeline):
+        for aggregate in AGGREGATES:
+            assert complaints(window_query(options, Slice(window, 1, parts), aggregate)) == []
+
+
+def column_conflict(pipeline: str) -> bool:
+    """Whether steps that are right alone do not fit together: they drop a column that a later one uses."""
+    return complaints(f"Event | {pipeline}") != []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_is_right_alone(step: str) -> None:
+    """The steps that pipelines are made of are KQL, so that no query above is passed over in vain."""
+    assert complaints(f"Event\n| {step}") == []
+
+
+@pytest.mark.parametrize("kql", FREE)
+def test_a_free_window_query_is_kql(kql: str) -> None:
+    """The window is declared before free KQL without disturbing its own statements."""
+    options = Options(workspace=WORKSPACE, kql=kql)
+    ten = parse_instant("2026-11-21T10:00:00")
+    assert list(TYPE.check(options)) == []
+    for aggregate in AGGREGATES:
+        assert complaints(window_query(options, Slice(Window(ten, ten + HOUR)), aggregate)) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["Event", "Event;", "Event // all of it", "Event | take 5;\n// done\n", "let n = 5; Event | take n ; ;",
+     "Event | where Computer == '; //'", "union Event, T1 | summarize count()", "print x = ```a\n;```;"],
+)  # fmt: skip
+@pytest.mark.parametrize("top", [None, 10])
+def test_an_on_demand_query_is_kql(query: str, top: int | None) -> None:
+    """A limit is added to whatever the question ends with, and the result is still a query."""
+    fields = {"query": query} | ({} if top is None else {"top": top})
+    send = ListSend([Response(204, {}, b"")])
+    Query(send, StoppedClock()).run(read_question(json.dumps(fields).encode(), [WORKSPACE]))
+    asked = json.loads(send.requests[0].body or b"")["query"]
+    assert complaints(asked) == []
+    assert (top is None) == ("| take 11" not in asked)

@@ -1,0 +1,75 @@
+"""Errors as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.errors import (
+    BadRequestError,
+    CredentialError,
+    DeadlineError,
+    ExportError,
+    ForeignHostError,
+    IncompleteAnswerError,
+    ProtocolError,
+    StorageError,
+    TransportError,
+)
+from shared.problems import problem
+from tests.unit.fakes import service_error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BadRequestError("top", "is 0"), 400),
+        (service_error(400), 400),
+        (service_error(401), 502),
+        (service_error(403), 502),
+        (service_error(404), 502),
+        (service_error(429), 429),
+        (service_error(500), 502),
+        (service_error(503), 502),
+        (service_error(504), 504),
+        (DeadlineError("too long"), 504),
+        (CredentialError("no token"), 502),
+        (TransportError("no route"), 502),
+        (ProtocolError("no table"), 502),
+        (ForeignHostError("elsewhere"), 502),
+        (StorageError("gone", retryable=True), 502),
+        (
+            IncompleteAnswerError(
+                "X", status=200, code="PartialError", message="m", request_id=None, retryable=False
+            ),
+            502,
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ExportError) else str(value),
+)
+def test_status(error: ExportError, status: int) -> None:
+    """What the caller can mend is 4xx, what lies behind the app is 502 or 504; never 200, never 500."""
+    document, _ = problem(error)
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"] == str(error)
+    assert json.dumps(document)
+
+
+def test_a_callers_mistake_names_its_field() -> None:
+    """A caller finds the wrong field without reading prose."""
+    assert problem(BadRequestError("top", "is 0"))[0]["field"] == "top"
+
+
+def test_a_services_error_keeps_its_code() -> None:
+    """The service's own code, status and request id are there for a support case."""
+    document, headers = problem(service_error(403))
+    assert (document["code"], document["service_status"], document["request_id"]) == ("Odd", 403, "r-1")
+    assert headers == {}
+
+
+@pytest.mark.parametrize(("asked", "said"), [(None, "30"), (7.0, "7"), (0.2, "1"), (12.4, "13")])
+def test_throttling_says_when_to_come_back(asked: float | None, said: str) -> None:
+    """A 429 carries Retry-After in whole seconds, not before the service asked for."""
+    assert problem(service_error(429, retry_after=asked))[1] == {"Retry-After": said}
