@@ -1,7 +1,9 @@
 """The triggers of the app: each parses its input, calls one part, and answers. ``shared`` holds the parts."""
 
+import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import List  # noqa: UP035  the Functions runtime does not know list[str] inside Out
 
@@ -9,6 +11,7 @@ import azure.functions as func
 import msgspec
 
 from shared import VERSION, messages
+from shared.auditor import BackfillBody, VerifyBody, read_range
 from shared.errors import BadRequestError, ExportError
 from shared.model import Kind, Message
 from shared.problems import problem
@@ -32,6 +35,7 @@ def create_app(settings: Settings) -> func.FunctionApp:
     app.register_functions(_timers(parts))
     app.register_functions(_windows(parts))
     app.register_functions(_http(parts))
+    app.register_functions(_audit(parts))
     return app
 
 
@@ -93,15 +97,9 @@ def _http(parts: App) -> func.Blueprint:
 
     @http.function_name("query")
     @http.route(route="query", methods=[func.HttpMethod.POST])
+    @_problems
     def query(req: func.HttpRequest) -> func.HttpResponse:
-        try:
-            question = read_question(req.get_body(), parts.workspaces)
-            result = parts.query.run(question)
-        except ExportError as error:
-            document, headers = problem(error)
-            _log.warning("query refused status=%s: %s", document["status"], error)
-            return _answer(document, document["status"], "application/problem+json", headers)
-        return _answer(result)
+        return _answer(parts.query.run(read_question(req.get_body(), parts.workspaces)))
 
     @http.function_name("health")
     @http.route(route="health", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
@@ -111,6 +109,55 @@ def _http(parts: App) -> func.Blueprint:
         return _answer({"status": status, "version": VERSION, "exports": len(settings.exports)})
 
     return http
+
+
+def _audit(parts: App) -> func.Blueprint:
+    """Return the HTTP functions that show, prove and ask for what is stored."""
+    audit = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+    auditor = parts.auditor
+
+    @audit.function_name("coverage")
+    @audit.route(route="exports/{name}/coverage", methods=[func.HttpMethod.GET])
+    @_problems
+    def coverage(req: func.HttpRequest) -> func.HttpResponse:
+        return _answer(auditor.coverage(req.route_params["name"]))
+
+    @audit.function_name("verify")
+    @audit.route(route="exports/{name}/verify", methods=[func.HttpMethod.POST])
+    @_problems
+    def verify(req: func.HttpRequest) -> func.HttpResponse:
+        body, span = read_range(req.get_body(), VerifyBody)
+        return _answer(auditor.verify(req.route_params["name"], span, body))
+
+    @audit.function_name("backfill")
+    @audit.route(route="exports/{name}/backfill", methods=[func.HttpMethod.POST, func.HttpMethod.DELETE])
+    @_problems
+    def backfill(req: func.HttpRequest) -> func.HttpResponse:
+        name = req.route_params["name"]
+        if req.method == "DELETE":
+            return _answer(auditor.end_backfills(name))
+        body, span = read_range(req.get_body(), BackfillBody)
+        location = {"Location": f"/api/exports/{name}/coverage"}
+        return _answer(auditor.backfill(name, span, body), 202, headers=location)
+
+    return audit
+
+
+def _problems(
+    handler: Callable[[func.HttpRequest], func.HttpResponse],
+) -> Callable[[func.HttpRequest], func.HttpResponse]:
+    """Answer an error with a problem document."""
+
+    @functools.wraps(handler)
+    def handle(req: func.HttpRequest) -> func.HttpResponse:
+        try:
+            return handler(req)
+        except ExportError as error:
+            document, headers = problem(error)
+            _log.warning("request refused status=%s: %s", document["status"], error)
+            return _answer(document, document["status"], "application/problem+json", headers)
+
+    return handle
 
 
 def _queue(orders: list[Message], windows: Orders) -> None:

@@ -130,8 +130,12 @@ class BlobContainer:
         """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
         condition = {} if etag is None else _condition(etag)
         client = self._client().get_blob_client(name)
-        with self._translated(f"deleting {self._name}/{name}"):
-            _unless_missing(lambda: client.delete_blob(**condition))
+        try:
+            with self._translated(f"deleting {self._name}/{name}"):
+                _unless_missing(lambda: client.delete_blob(**condition))
+        except ConflictError:  # also what storage says of a blob that is gone
+            if self.head(name) is not None:
+                raise
 
     def _client(self) -> "ContainerClient":
         return self._store.client(self._name)
@@ -158,7 +162,12 @@ def _service(
 ) -> "BlobServiceClient":
     from azure.storage.blob import BlobServiceClient
 
-    options: dict[str, Any] = {"user_agent": f"azure-log-exports/{VERSION}"}
+    options: dict[str, Any] = {
+        "user_agent": f"azure-log-exports/{VERSION}",
+        "retry_total": 4,
+        "initial_backoff": 1,  # seconds; each next wait is longer by 2, 4, 8
+        "increment_base": 2,
+    }
     try:
         if storage.connection_string is not None:
             return BlobServiceClient.from_connection_string(storage.connection_string, **options)
@@ -183,7 +192,9 @@ def _condition(etag: str | None) -> dict[str, Any]:
 
 
 def _blob(properties: Any) -> Blob:
-    return Blob(properties.name, _quoted(properties.etag), properties.size, dict(properties.metadata or {}))
+    # A listing has None where a blob's own properties have an empty value.
+    metadata = {key: value or "" for key, value in (properties.metadata or {}).items()}
+    return Blob(properties.name, _quoted(properties.etag), properties.size, metadata)
 
 
 def _quoted(etag: str) -> str:
@@ -222,7 +233,10 @@ def _translated(doing: str, setting: str) -> Generator[None]:
         # The request was never sent: no token from the identity, or a key that cannot sign. The former says
         # why; the latter's text is of no use and is left out for what it may quote.
         why = str(error) if "sign" not in type(error).__name__.lower() else "its key cannot be used"
-        raise StorageError(f"{doing} failed: the connection {setting}: {why}", retryable=False) from error
+        raise StorageError(
+            f"{doing} failed: the connection {setting}: {why}",
+            retryable="key" not in why and "AADSTS" not in why,
+        ) from error
     except HttpResponseError as error:
         code = _code(error)
         if code in _CONFLICTS:

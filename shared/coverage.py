@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from shared.journal import Backfill
 from shared.layout import parse_blob_name, prefixes
 from shared.model import Blob, Container, Export, Measured, Window
-from shared.windows import cells, grid_floor, overlap, subtract
+from shared.windows import grid_floor, overlap, subtract, union
 
 _NEIGHBOURS = 6
 
@@ -35,6 +36,19 @@ def stored_near(
             if parsed is not None:
                 found.append(Stored(*parsed, blob))
     return found
+
+
+def stored_in(
+    data: Container, export: str, spans: Iterable[Window], longest: int, *, metadata: bool = True
+) -> list[Stored]:
+    """Return the stored windows that overlap any of some spans, oldest first; with their receipts, or not."""
+    found = {
+        each.blob.name: each
+        for span in spans
+        for each in stored_near(data, export, span, longest, metadata=metadata)
+        if overlap(each.window, span)
+    }
+    return sorted(found.values(), key=lambda each: each.window)
 
 
 def covered(found: Iterable[Stored], span: Window) -> list[Window]:
@@ -70,14 +84,31 @@ def cell_of(export: Export, tick: int) -> Window:
     return Window(max(0, start), start + export.window)
 
 
-def planned(export: Export, gaps: Sequence[Window]) -> list[Window]:
-    """Cut gaps into the windows that would be planned for them, oldest first."""
-    return [cell for gap in gaps for cell in cells(gap, export.window, export.offset)]
+def wanted(export: Export, origin: int, backfills: Iterable[Backfill], now: int) -> list[Window]:
+    """Return the due time that is to be covered: from the origin on, and what backfills add before it.
+
+    Time from before ``keep`` is no longer wanted: its blobs may have been deleted on purpose.
+    """
+    due = due_until(export, now)
+    # At the grid, so that no window is cut at a time that has moved on when its message is carried out.
+    oldest = 0 if export.keep is None else cell_of(export, now - export.keep).end
+    spans = [(origin, due), *((each.window.start, each.window.end) for each in backfills)]
+    cut = [(max(start, oldest), min(end, due)) for start, end in spans]
+    return union(Window(start, end) for start, end in cut if start < end)
 
 
-def is_planned(export: Export, window: Window, stored: Sequence[Window], origin: int, now: int) -> bool:
-    """Whether a window is just what the planner would issue now, given what is stored in its grid cell."""
+def gaps(spans: Iterable[Window], holes: Sequence[Window]) -> list[Window]:
+    """Return the wanted time that is neither stored nor lost, oldest first."""
+    return [gap for span in spans for gap in subtract(span, holes)]
+
+
+def is_planned(export: Export, window: Window, spans: Iterable[Window], holes: Sequence[Window]) -> bool:
+    """Whether a window is just what the planner would issue now: its grid cell, cut to a gap.
+
+    ``holes`` is what is stored, or lost, in the window's grid cell.
+    """
     cell = cell_of(export, window.start)
-    if cell.end > due_until(export, now) or origin >= cell.end:
-        return False
-    return window in planned(export, subtract(Window(max(cell.start, origin), cell.end), stored))
+    in_cell = [
+        Window(max(span.start, cell.start), min(span.end, cell.end)) for span in spans if overlap(span, cell)
+    ]
+    return window in gaps(in_cell, holes)

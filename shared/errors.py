@@ -44,6 +44,10 @@ class BadRequestError(ExportError):
         super().__init__(f"{field}: {message}")
 
 
+class NotFoundError(ExportError):
+    """A caller asked for something by a name that there is not."""
+
+
 class CredentialError(ExportError):
     """No token could be had from Entra ID or the managed identity endpoint."""
 
@@ -124,6 +128,24 @@ class StorageError(ExportError):
 
 class OriginError(ExportError):
     """An export's name already belongs to another source; writing would mix two sources' rows."""
+
+
+class UnavailableError(ExportError):
+    """The source no longer holds rows from before ``floor`` (ticks): asking for them proves nothing."""
+
+    def __init__(self, floor: int, reason: str) -> None:
+        self.floor = floor
+        super().__init__(reason)
+
+
+class NotSettledError(ExportError):
+    """By the service's own clock the window is not due for another ``wait`` ticks: ours is ahead."""
+
+    def __init__(self, wait: int) -> None:
+        self.wait = wait
+        super().__init__(
+            f"by the service's clock the window is due in {wait / 10_000_000:.0f} s: this machine's is ahead"
+        )
 
 
 class DeadlineError(ExportError):

@@ -1,30 +1,28 @@
-"""One window: source -> format -> staged blocks -> one conditional commit of rows and receipt."""
+"""One queue message: a window is exported, stored again, or compared with its source."""
 
 import contextlib
-import hashlib
 import logging
-import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from shared import VERSION
-from shared.coverage import Stored, cell_of, covered, is_planned, measured, stored_near
-from shared.errors import ConflictError, DeadlineError, ExportError
+from shared.coverage import Stored, cell_of, covered, is_planned, measured, stored_near, wanted
+from shared.errors import ConflictError, ExportError, NotSettledError, UnavailableError
 from shared.events import event
+from shared.journal import Backfill, Journal
 from shared.layout import blob_name
 from shared.model import Clock, Container, Export, Format, Measured, Message, Receipt, Source, Window
-from shared.receipts import to_metadata
+from shared.reading import DEADLINE_SECONDS, Reading, read_into, receipt_of
+from shared.rechecker import Rechecker
+from shared.rewriter import Rewriter
+from shared.staging import Staging
 from shared.state import State
 from shared.windows import SECOND, overlap
 
 _log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 8 << 20
-DEADLINE_SECONDS = 540.0
-"""How long one window may take: less than the functionTimeout in host.json, so that we end it ourselves."""
-
 
 class Exporter:
-    """Exports windows. Safe to run several times, and at the same time, for the same window."""
+    """Carries out messages. Safe to run several times, and at the same time, for the same window."""
 
     def __init__(
         self,
@@ -33,6 +31,9 @@ class Exporter:
         formats: Mapping[str, Format],
         data: Container,
         state: State,
+        journal: Journal,
+        rewriter: Rewriter,
+        rechecker: Rechecker,
         clock: Clock,
     ) -> None:
         self._exports = {export.name: export for export in exports}
@@ -40,61 +41,120 @@ class Exporter:
         self._formats = formats
         self._data = data
         self._state = state
+        self._journal = journal
+        self._rewriter = rewriter
+        self._rechecker = rechecker
         self._clock = clock
 
     def run(self, message: Message, attempt: int = 1) -> Receipt | None:
-        """Export the window that a message orders; return its receipt, or None when nothing was stored here.
+        """Carry out a message; return the receipt of a window that was stored here for the first time.
 
         An error that a retry can mend is raised, for the queue to deliver the message again. Any other is
         recorded, and the planner tries the window again later.
         """
         try:
-            export = self._exports.get(message.export)
-            if export is None or export.digest != message.config:
-                _dropped(message, "its export is gone, paused, or configured otherwise")
-                return None
-            return self._run(export, message, attempt)
+            return self._run(message, attempt)
+        except NotSettledError as error:
+            event(_log, "window put off", message, level=logging.WARNING, why=error)
+            with contextlib.suppress(ConflictError):  # another worker put it off just now
+                self._journal.record_failure(message, str(error), error.wait)
         except ExportError as error:
             event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
             if error.retryable:
                 raise
             self._give_up(message, str(error))
-            return None
+        return None
 
     def give_up(self, message: Message) -> None:
         """Record that the queue delivered a message too often in vain; the log has the errors."""
         self._give_up(message, "every delivery of the queue message failed; the log has the errors")
 
     def _give_up(self, message: Message, error: str) -> None:
-        try:
-            failure = self._state.record_failure(message.export, message.window, message.config, error)
-        except ConflictError:  # another worker recorded the same window's failure just now
-            return
-        pause = (failure.next_try - self._clock.now()) // SECOND
-        event(
-            _log,
-            "window given up",
-            message,
-            level=logging.ERROR,
-            times=failure.times,
-            next_try_in=f"{pause}s",
-        )
+        with contextlib.suppress(ConflictError):  # another worker recorded the same failure just now
+            failure = self._journal.record_failure(message, error)
+            pause = f"{(failure.next_try - self._clock.now()) // SECOND}s"
+            event(
+                _log, "window given up", message, level=logging.ERROR, times=failure.times, next_try_in=pause
+            )
 
-    def _run(self, export: Export, message: Message, attempt: int) -> Receipt | None:
-        """Export the window if the planner would issue its message now, given what is stored."""
+    def _run(self, message: Message, attempt: int) -> Receipt | None:
+        export = self._exports.get(message.export)
+        if export is None:
+            _dropped(message, "its export is gone, paused, or wrong")
+        elif message.reason == "recheck":
+            self._state.origin(export)
+            self._rechecker.run(export, message)
+        elif export.digest != message.config:
+            _dropped(message, "its export is configured otherwise by now")
+        else:
+            return self._planned(export, message, attempt)
+        return None
+
+    def _planned(self, export: Export, message: Message, attempt: int) -> Receipt | None:
+        """Export a window, or store it again, if the planner would issue its message now."""
         window = message.window
-        origin = self._state.origin(export).tick
+        origin = self._state.origin(export)
         cell = cell_of(export, window.start)
-        found = self._near(export, cell)
-        stored = covered(found, cell)
-        if window in stored:
-            self._withdraw_if_overlapped(message, found)
-            _dropped(message, "it is stored already")
+        reach = Window(min(cell.start, window.start), max(cell.end, window.end))
+        found = self._near(export, reach)
+        backfills = self._journal.backfills(export.name)
+        stored = [each for each in found if each.window == window]
+        if stored:
+            if not self._withdraw_if_overlapped(message, found):
+                self._stored_again(export, message, stored, backfills)
             return None
-        if not is_planned(export, window, stored, origin, self._clock.now()):
+        lost = [each.window for each in self._journal.unavailable(export)]
+        spans = wanted(export, origin.tick, backfills, self._clock.now())
+        if not is_planned(export, window, spans, [*covered(found, reach), *lost]):
             _dropped(message, "it is not what would be planned now")
             return None
-        return self._export(export, message, attempt, measured(found, window, export.digest))
+        size = measured(found, window, export.digest)
+        try:
+            self._check_retention(export, window)
+            return self._export(export, message, attempt, size)
+        except UnavailableError as error:
+            self._record_unavailable(export, message, error)
+            if error.floor >= window.end:
+                return None
+            # At once, because by the next plan the floor has moved on.
+            rest = replace(message, window=Window(error.floor, window.end))
+        return self._export(export, rest, attempt, size)
+
+    def _stored_again(
+        self, export: Export, message: Message, stored: Sequence[Stored], backfills: Sequence[Backfill]
+    ) -> None:
+        """Store a stored window again if a backfill asks for that; else there is nothing to do."""
+        kept = self._rewriter.keep_newest(stored)
+        redo = [each for each in backfills if each.force and overlap(each.window, message.window)]
+        if not redo or message.reason != "backfill":
+            _dropped(message, "it is stored already")
+            return
+        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        allow_shrink = any(each.allow_shrink for each in redo)
+        rewrite = self._rewriter.rewrite(
+            export, kept, message, deadline, force=True, allow_shrink=allow_shrink
+        )
+        self._rechecker.record(message, [(kept, rewrite)])
+
+    def _check_retention(self, export: Export, window: Window) -> None:
+        """Refuse time that the source may have forgotten: its answer would be fewer rows, not an error."""
+        if export.retention is None:
+            return
+        floor = -(-(self._clock.now() - export.retention) // SECOND) * SECOND
+        if window.start < floor:
+            raise UnavailableError(
+                floor,
+                "older than the retention of the source as the export states it; if its table keeps rows for "
+                "longer, set the export's key retention",
+            )
+
+    def _record_unavailable(self, export: Export, message: Message, error: UnavailableError) -> None:
+        lost = Window(message.window.start, min(message.window.end, error.floor))
+        with contextlib.suppress(ConflictError):  # recorded already
+            self._journal.record_unavailable(
+                export, lost, str(error), by_retention=export.retention is not None
+            )
+        event(_log, "window unavailable", message, level=logging.WARNING, why=error)
 
     def _near(self, export: Export, span: Window) -> list[Stored]:
         """List what is stored in and near a span, with receipts."""
@@ -122,52 +182,25 @@ class Exporter:
         self, export: Export, message: Message, attempt: int, size: Measured | None
     ) -> Receipt | None:
         began = self._clock.monotonic()
-        deadline = began + DEADLINE_SECONDS
         format_ = self._formats[export.format]
-        name = blob_name(export.name, message.window, format_.extension)
         self._state.register(export)
-        staging = _Staging(self._data, name)
+        staging = Staging(self._data, blob_name(export.name, message.window, format_.extension))
         writer = format_.writer()
-        slices = requests = answer_bytes = 0
-        for batch in self._open_source(export).read(message.window, deadline, size):
-            staging.add(writer.write(batch))
-            slices += batch.slices
-            requests += batch.requests
-            answer_bytes += batch.answer_bytes
-            if self._clock.monotonic() > deadline:
-                raise DeadlineError(
-                    f"the window took more than {DEADLINE_SECONDS:.0f} s; give {export.name} a shorter window"
-                )
-        staging.add(writer.finish())
-        receipt = Receipt(
-            window=message.window,
-            rows=writer.rows,
-            sha256=staging.finish(),
-            revision=1,
-            attempt=staging.attempt,
-            config=export.digest,
-            source=export.source,
-            first_time=writer.first_time,
-            last_time=writer.last_time,
-            slices=slices,
-            requests=requests,
-            answer_bytes=answer_bytes,
-            exported_at=self._clock.now(),
-            app_version=VERSION,
-        )
-        if not staging.commit(receipt, format_.content_type):
+        reading = Reading(message.window, began + DEADLINE_SECONDS, size)
+        tally = read_into(staging, writer, export, self._open_source(export), reading, self._clock)
+        receipt = receipt_of(export, message.window, staging, writer, tally, now=self._clock.now())
+        if not staging.commit(receipt, format_.content_type, etag=None):
             event(_log, "window left to the worker that stored it first", message, attempt=attempt)
             return None
         if self._withdraw_if_overlapped(message, self._near(export, message.window)):
             return None
-        seconds = f"{self._clock.monotonic() - began:.1f}"
         event(
             _log,
             "window exported",
             message,
             rows=receipt.rows,
             bytes=staging.size,
-            seconds=seconds,
+            seconds=f"{self._clock.monotonic() - began:.1f}",
             attempt=attempt,
         )
         return receipt
@@ -175,56 +208,3 @@ class Exporter:
 
 def _dropped(message: Message, why: str) -> None:
     event(_log, "window dropped", message, why=why)
-
-
-class _Staging:
-    """Gathers a window's bytes into staged blocks, which one commit turns into the window's blob.
-
-    Block ids carry the attempt's id and have one length, as the service demands of a blob's blocks.
-    """
-
-    def __init__(self, data: Container, name: str) -> None:
-        self._data = data
-        self._name = name
-        self._held = bytearray()
-        self._blocks: list[str] = []
-        self._hash = hashlib.sha256()
-        self.attempt = uuid.uuid4().hex
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        self._held += data
-        while len(self._held) >= BLOCK_BYTES:
-            self._stage(bytes(self._held[:BLOCK_BYTES]))
-            del self._held[:BLOCK_BYTES]
-
-    def finish(self) -> str:
-        """Stage what is left; return the SHA-256 of all that was staged."""
-        if self._held:
-            self._stage(bytes(self._held))
-            self._held.clear()
-        return self._hash.hexdigest()
-
-    def commit(self, receipt: Receipt, content_type: str) -> bool:
-        """Make the blob appear, if there is none yet. Return False when another worker's is there already.
-
-        Storage may commit and the answer be lost on its way: then the refusal of the repeated commit is
-        ours to read, and the stored receipt tells whose blob it is.
-        """
-        try:
-            self._data.commit(
-                self._name, self._blocks, to_metadata(receipt), etag=None, content_type=content_type
-            )
-        except ConflictError:
-            stored = self._data.head(self._name)
-            if stored is None:  # refused because of another worker's blob, which is gone again
-                raise
-            return stored.metadata.get("attempt") == self.attempt
-        return True
-
-    def _stage(self, block: bytes) -> None:
-        block_id = f"{self.attempt}-{len(self._blocks):05d}"
-        self._data.stage(self._name, block_id, block)
-        self._blocks.append(block_id)
-        self._hash.update(block)
-        self.size += len(block)

@@ -3,7 +3,6 @@
 A wrong export is left out and reported; its neighbours are read.
 """
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from shared.configs import Config, canonical, digest
 from shared.errors import Problem
 from shared.model import Export, SourceType
 from shared.windows import DAY, SECOND, format_duration, parse_duration, parse_instant
@@ -51,6 +51,9 @@ class _Common(msgspec.Struct, frozen=True):
     offset: str = "0s"
     lag: str = "15m"
     start: str = "-24h"
+    recheck: tuple[str, ...] = ("1h", "24h")
+    retention: str | None = None
+    keep: str | None = None
     format: str = "jsonl.gz"
     enabled: bool = True
 
@@ -63,6 +66,9 @@ class _Times:
     offset: int
     lag: int
     start: int
+    recheck: tuple[int, ...]
+    retention: int | None
+    keep: int | None
 
 
 class _ExportsFile:
@@ -131,14 +137,23 @@ class _ExportsFile:
         values = dict(self._resolved(entry, where))
         common_values = {key: values.pop(key) for key in list(values) if key in _Common.__struct_fields__}
         common = self._struct(_Common, common_values, where)
-        times = self._times(common, where) if common else None
         source = self._source(common_values.get("source"), where)
+        times = self._times(common, source, where) if common else None
         options = self._struct(source.options, values, where) if source else None
         identity = self._identity(source, options, where) if source and options else {}
         wrong = len(self.problems) > before
         if wrong or not (common and times and source and options and common.enabled):
             return None
-        config = _canonical(common, times, options, identity)
+        config = canonical(
+            Config(
+                source=common.source,
+                window=format_duration(times.window),
+                offset=format_duration(times.offset),
+                format=common.format,
+                options=msgspec.to_builtins(options),
+                identity=dict(identity),
+            )
+        )
         return Export(
             name=common.name,
             source=common.source,
@@ -148,10 +163,13 @@ class _ExportsFile:
             offset=times.offset,
             lag=times.lag,
             start=times.start,
+            recheck=times.recheck,
+            retention=times.retention,
+            keep=times.keep,
             format=common.format,
             identity=identity,
             config=config,
-            digest=hashlib.sha256(config).hexdigest()[:16],
+            digest=digest(config),
         )
 
     def _source(self, name: object, where: str) -> SourceType | None:
@@ -160,7 +178,7 @@ class _ExportsFile:
             self._wrong(f"{where}: source", repr(name), "one of " + ", ".join(self._sources))
         return source
 
-    def _times(self, common: _Common, where: str) -> _Times:
+    def _times(self, common: _Common, source: SourceType | None, where: str) -> _Times:
         """Check the keys that every export has; return its times in ticks."""
         if common.format not in self._formats:
             self._wrong(f"{where}: format", repr(common.format), "one of " + ", ".join(self._formats))
@@ -170,11 +188,15 @@ class _ExportsFile:
         window = self._ticks(f"{where}: window", common.window)
         if not 0 < window <= LONGEST_WINDOW:
             self._wrong(f"{where}: window", repr(common.window), "more than 0s and at most 7d")
+        retention = common.retention or (source.retention if source else None)
         return _Times(
             window=window,
             offset=self._ticks(f"{where}: offset", common.offset) % max(1, window),
             lag=self._ticks(f"{where}: lag", common.lag),
             start=self._start(f"{where}: start", common.start),
+            recheck=tuple(sorted(self._ticks(f"{where}: recheck", age) for age in common.recheck)),
+            retention=None if retention is None else self._ticks(f"{where}: retention", retention),
+            keep=None if common.keep is None else self._ticks(f"{where}: keep", common.keep),
         )
 
     def _identity(self, source: SourceType, options: msgspec.Struct, where: str) -> Mapping[str, str]:
@@ -258,19 +280,3 @@ class _ExportsFile:
             return 0
         else:
             return ticks
-
-
-def _canonical(common: _Common, times: _Times, options: msgspec.Struct, identity: Mapping[str, str]) -> bytes:
-    """Return the JSON of all that decides what is stored: what stores the same gives the same bytes."""
-    given = {key: value for key, value in msgspec.to_builtins(options).items() if value is not None}
-    return msgspec.json.encode(
-        {
-            "source": common.source,
-            "window": format_duration(times.window),
-            "offset": format_duration(times.offset),
-            "format": common.format,
-            "options": given | {key: identity[key] for key in given.keys() & identity.keys()},
-            "identity": identity,
-        },
-        order="sorted",
-    )

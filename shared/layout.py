@@ -11,23 +11,25 @@ _NAME = re.compile(
 )
 
 
-def _compact(ticks: int) -> str:
+def compact(ticks: int) -> str:
+    """Return ``20261121T100000Z``; a fraction of a second is cut off."""
     return re.sub(r"[-:]", "", format_instant(ticks)[:19]) + "Z"
 
 
-def _expand(text: str) -> int:
+def expand(text: str) -> int:
+    """Return the tick that ``compact`` wrote. Raises ValueError for anything else."""
     return parse_instant(f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:15]}Z")
 
 
 def window_id(window: Window) -> str:
     """Return ``20261121T100000Z_20261121T110000Z``, for windows that lie on whole seconds."""
-    return f"{_compact(window.start)}_{_compact(window.end)}"
+    return f"{compact(window.start)}_{compact(window.end)}"
 
 
 def parse_window_id(text: str) -> Window:
     """Return the window that ``window_id`` wrote. Raises ValueError for anything else."""
     start, _, end = text.partition("_")
-    return Window(_expand(start), _expand(end))
+    return Window(expand(start), expand(end))
 
 
 def blob_name(export: str, window: Window, extension: str) -> str:
@@ -42,7 +44,7 @@ def parse_blob_name(name: str) -> tuple[Window, str] | None:
     if not match:
         return None
     try:
-        window = Window(_expand(match[1]), _expand(match[2]))
+        window = Window(expand(match[1]), expand(match[2]))
     except ValueError:  # a date that there is not, or an end before the start
         return None
     export = name.partition("/")[0]

@@ -42,7 +42,8 @@ class Batch:
     ``columns`` describes tabular rows, each a JSON array; it is None where each row is a whole JSON object.
     ``times`` are the row times as the service wrote them, where the source reads them anyway; for tabular
     rows a writer takes them from the column named ``TimeGenerated``. ``slices`` and ``requests`` count what
-    the batch took; the pages of one walk are requests of one slice.
+    the batch took; the pages of one walk are requests of one slice. ``served_at`` is the service's own time
+    (ticks) when it answered, where it says.
     """
 
     rows: Sequence[msgspec.Raw]
@@ -51,6 +52,7 @@ class Batch:
     slices: int = 1
     requests: int = 1
     answer_bytes: int = 0
+    served_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ class Export:
     """One entry of the exports file, checked. Durations are in ticks.
 
     ``start`` is where the first run begins: an instant in ticks, or, negative, ticks before that first run.
-    ``config`` is the canonical JSON of all that decides what is stored; ``digest`` names it.
+    ``recheck`` are the ages at which a window is compared with its source again; ``retention`` how long the
+    source keeps rows, where the source does not say so itself; ``keep`` how long stored windows are missed
+    when they are gone (None: for ever). ``config`` is the canonical JSON of all that
+    decides what is stored; ``digest`` names it.
     """
 
     name: str
@@ -69,6 +74,9 @@ class Export:
     offset: int
     lag: int
     start: int
+    recheck: tuple[int, ...]
+    retention: int | None
+    keep: int | None
     format: str
     identity: Mapping[str, str]
     config: bytes
@@ -199,14 +207,20 @@ class Tools:
 class Source(Protocol):
     """Something that windows are read from."""
 
-    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
         """Yield every row of the window once, in one or more batches; give up at ``deadline``.
 
-        ``measured`` is how much the export's windows near this one held, where that is known.
+        ``measured`` is how much the export's windows near this one held, where that is known. ``wide`` also
+        finds rows outside the bounds that a first reading sets itself to spare the service a scan.
 
         Repeatable. Raises ExportError when the answer is not known to be complete: what was yielded before
-        must then be thrown away.
+        must then be thrown away, and UnavailableError for time that the source no longer holds.
         """
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return how many rows the source holds for each window, as widely as it can look."""
 
 
 class Writer(Protocol):
@@ -245,18 +259,25 @@ class Format(Protocol):
     def writer(self) -> Writer:
         """Begin one file."""
 
+    def records(self, data: bytes) -> list[msgspec.Raw]:
+        """Return the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
     """What the registry knows of a source.
 
-    ``forgets`` says that the source drops rows after days, so that the oldest windows are in danger.
+    ``forgets`` says that the source drops rows after days, so that the oldest windows are in danger;
+    ``union`` that a window that is read again is added to, record by record, because records may change;
+    ``retention`` how long it keeps rows where an export does not say, None where it says so itself.
     ``check`` yields ``(key, found, expected)`` for each mistake in the options; ``identity`` says which data
     an export reads, and raises ValueError with what to set when that is not known.
     """
 
     kind: Kind
     forgets: bool
+    union: bool
+    retention: str | None
     options: type[msgspec.Struct]
     check: Callable[[msgspec.Struct], Iterable[tuple[str, str, str]]]
     identity: Callable[[msgspec.Struct, str | None], Mapping[str, str]]

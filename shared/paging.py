@@ -8,16 +8,18 @@ import msgspec
 from shared import rawjson
 from shared.errors import ProtocolError, ServiceError
 from shared.model import Request, Send
+from shared.service_errors import served_at
 
 MAX_PAGES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its records undecoded, its whole body as it came (after the wire's encoding)."""
+    """One page: its records undecoded, its body as it came, and the service's own time (ticks)."""
 
     records: list[msgspec.Raw]
     body: bytes
+    served_at: int | None = None
 
 
 class _Body(msgspec.Struct):
@@ -36,16 +38,16 @@ def pages(send: Send, first: Request) -> Iterator[Page]:
     request, seen = first, {first.target}
     for number in range(1, MAX_PAGES + 1):
         try:
-            body = send(request).body
+            response = send(request)
         except ServiceError as error:
             if number > 1 and 400 <= error.status < 500:
                 error.retryable = True
             raise
         try:
-            page = rawjson.decode(body, _Body)
+            page = rawjson.decode(response.body, _Body)
         except rawjson.UNREADABLE as error:
             raise ProtocolError(f"page {number} is not a page of records: {error}") from error
-        yield Page(page.value, body)
+        yield Page(page.value, response.body, served_at(response.headers))
         link = page.next_link
         if link is None:
             return

@@ -1,4 +1,4 @@
-"""Gaps -> a few queue messages.
+"""Gaps, rechecks and backfills -> a few queue messages.
 
 Few windows are in flight at a time, and each finished one is followed by the next. That one rule bounds the
 load on the services without locks, keeps fresh windows ahead of a backlog, and lets a changed configuration
@@ -9,26 +9,51 @@ import heapq
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from shared.coverage import covered, due_until, stored_near
+from msgspec import structs
+
+from shared.agenda import (
+    RECHECKED_AT_ONCE,
+    Task,
+    doubled_windows,
+    due_rechecks,
+    new_windows,
+    recheck_tasks,
+    redo_tasks,
+    redone_windows,
+    urgency,
+)
+from shared.coverage import Stored, cell_of, due_until, gaps, stored_in, wanted
 from shared.errors import ConflictError, OriginError, ProtocolError
 from shared.events import event
-from shared.model import KINDS, Clock, Container, Export, Kind, Message, Window
-from shared.state import Flight, InFlight, Origin, State, flight, without
-from shared.windows import MINUTE, cells, cells_newest_first, format_second, overlap, parse_instant, subtract
+from shared.in_flight import Flight, Flights, InFlight, Position, without
+from shared.journal import Backfill, Journal
+from shared.model import KINDS, Clock, Container, Export, Kind, Message, SourceType, Window
+from shared.state import Origin, State
+from shared.windows import HOUR, MINUTE, format_instant, overlap, parse_instant, subtract, union
 
 _log = logging.getLogger(__name__)
 
 IN_FLIGHT_EXPIRES = 30 * MINUTE
 """After this long a queued window is taken for lost. One that was not lost is merely done twice."""
+POSITION_EXPIRES = 6 * HOUR
+"""How long the time before a position is taken for covered; then all of it is listed again."""
 PENDING = 100
 """How many windows a plan keeps ready, so that topping up lists nothing."""
 _CONFLICTS = 8
 
-_Ranked = tuple[int, int, Flight]
 _Change = Callable[[Kind, InFlight], InFlight]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one export needs: its tasks, which of its windows in flight are done, and its new position."""
+
+    tasks: Iterator[Task]
+    landed: frozenset[Flight]
+    position: Position
 
 
 class Planner:
@@ -37,17 +62,21 @@ class Planner:
     def __init__(
         self,
         exports: Sequence[Export],
-        forgetting: Iterable[str],
+        sources: Mapping[str, SourceType],
         max_in_flight: Mapping[Kind, int],
         data: Container,
         state: State,
+        journal: Journal,
+        flights: Flights,
         clock: Clock,
     ) -> None:
         self._exports = exports
-        self._forgetting = frozenset(forgetting)
+        self._sources = sources
         self._max_in_flight = max_in_flight
         self._data = data
         self._state = state
+        self._journal = journal
+        self._flights = flights
         self._clock = clock
 
     def plan(self, kind: Kind) -> list[Message]:
@@ -58,61 +87,63 @@ class Planner:
         return self._update(kind, self._planned)
 
     def top_up(self, done: Message) -> list[Message]:
-        """Take a finished window off what is in flight and return the messages that follow it."""
+        """Take a finished window off what is in flight and return the messages that follow it.
+
+        A message that is delivered again because its worker died at the very end returns what it returned
+        then, for that may never have been sent.
+        """
 
         def follow(kind: Kind, before: InFlight) -> InFlight:
             after = replace(before, flights=without(before.flights, done))
             return after if after.pending or not after.more else self._planned(kind, after)
 
         known = [export.kind for export in self._exports if export.name == done.export]
-        return [message for kind in known or KINDS for message in self._update(kind, follow)]
+        return [message for kind in known or KINDS for message in self._update(kind, follow, done.id)]
 
-    def _update(self, kind: Kind, change: _Change) -> list[Message]:
-        """Read what is in flight, change it, fill the free places, and save it if nobody else did."""
+    def _update(self, kind: Kind, change: _Change, after: str = "") -> list[Message]:
+        """Read what is in flight, change it, fill the free places, and save it if nobody else did.
+
+        Returns the messages of what is in flight since the completion of the message ``after``.
+        """
         for _ in range(_CONFLICTS):
-            before = self._state.in_flight(kind)
-            now = self._clock.now()
-            after, messages = _filled(change(kind, before), self._max_in_flight[kind], now)
-            if after == before:
-                return []
-            try:
-                self._state.save_in_flight(kind, after)
-            except ConflictError:
-                continue
-            for message in messages:
-                event(_log, "window queued", message)
-            return messages
+            before = self._flights.load(kind)
+            changed, new = _filled(change(kind, before), self._max_in_flight[kind], self._clock.now(), after)
+            again = [each for each in changed.flights if after and each.after == after and each not in new]
+            if changed != before:
+                try:
+                    self._flights.save(kind, changed)
+                except ConflictError:
+                    continue
+            for each in (*again, *new):
+                event(_log, "window queued", each.message)
+            return [each.message for each in (*again, *new)]
         _log.warning("others keep changing what is in flight for %s; they plan, so this run does not", kind)
         return []
 
     def _planned(self, kind: Kind, before: InFlight) -> InFlight:
-        """Return what is in flight without lost entries, and ``pending`` made anew from the gaps."""
+        """Return what is in flight without lost entries, and ``pending`` made anew from what is stored."""
         now = self._clock.now()
-        flights = tuple(
-            each for each in before.flights if parse_instant(each.queued_at) > now - IN_FLIGHT_EXPIRES
-        )
+        flights = tuple(each for each in before.flights if _is_fresh(each, now))
         positions = dict(before.positions)
-        ranked: list[Iterator[_Ranked]] = []
+        tasks: list[Iterator[Task]] = []
         landed: set[Flight] = set()
         for export in self._exports:
             if export.kind != kind:
                 continue
-            own = [each for each in flights if each.export == export.name]
             try:
                 origin = self._state.origin(export)
-                gaps, position = self._gaps(
-                    export, max(origin.tick, positions.get(_key(export, origin), 0)), now
-                )
             except (OriginError, ProtocolError) as error:
                 _log.error("export disabled: %s", error)
                 continue
-            positions[_key(export, origin)] = position
-            open_ = {each for each in own if any(overlap(each.window, gap) for gap in gaps)}
-            landed |= set(own) - open_
-            busy = [each.window for each in open_] + self._resting(export, gaps, now)
-            ranked.append(_ranked(export, gaps, busy, now, forgets=export.source in self._forgetting))
-        merged = heapq.merge(*ranked, key=lambda item: item[:2])
-        pending = [item[2] for item in islice(merged, PENDING + 1)]
+            # An export that was begun anew does not inherit its position, nor one that lost less than it did.
+            key = f"{export.name} {origin.id} {export.retention}"
+            own = [each for each in flights if each.export == export.name]
+            plan = self._plan_export(export, origin, positions.get(key), own, now)
+            positions[key] = plan.position
+            landed |= plan.landed
+            tasks.append(plan.tasks)
+        merged = heapq.merge(*tasks, key=urgency)
+        pending = [task.flight for task in islice(merged, PENDING + 1)]
         return InFlight(
             flights=tuple(each for each in flights if each not in landed),
             pending=tuple(pending[:PENDING]),
@@ -121,70 +152,130 @@ class Planner:
             etag=before.etag,
         )
 
-    def _gaps(self, export: Export, start: int, now: int) -> tuple[list[Window], int]:
-        """Return an export's due gaps from a tick on, and until when everything before them is covered."""
-        due = due_until(export, now)
-        if start >= due:
-            return [], start
-        span = Window(start, due)
-        found = stored_near(self._data, export.name, span, self._state.longest_window(export.name))
-        gaps = subtract(span, covered(found, span))
-        return gaps, gaps[0].start if gaps else due
+    def _plan_export(
+        self, export: Export, origin: Origin, position: Position | None, own: Sequence[Flight], now: int
+    ) -> _Plan:
+        """Look at one export: what is missing, what is to be stored again, what is due for a recheck."""
+        source = self._sources[export.source]
+        position = position or Position(at=origin.tick, since=now)
+        backfills = self._journal.backfills(export.name)
+        spans = wanted(export, origin.tick, backfills, now)
+        looked = _looked_at(export, spans, origin.tick, position.at, backfills)
+        found = stored_in(self._data, export.name, looked, self._state.longest_window(export.name))
+        lost = [each.window for each in self._journal.unavailable(export)]
+        missing = gaps(looked, [*(each.window for each in found), *lost])
+        if now - position.since > POSITION_EXPIRES:
+            missing = union([*self._vanished(export, spans, looked, lost), *missing])
+            position = Position(min(position.at, *(gap.start for gap in missing), position.at), now)
+        rechecks = self._journal.rechecks(export.name, _span(found)) if found else []
+        redone = redone_windows(found, backfills, rechecks) + doubled_windows(found)
+        due, open_ = due_rechecks(export, found, rechecks, now)
 
-    def _resting(self, export: Export, gaps: Sequence[Window], now: int) -> list[Window]:
-        """Return the windows that failed and whose next try lies ahead; forget those that are covered now.
+        def needed(window: Window, reason: str) -> bool:
+            if reason == "recheck":
+                return any(overlap(window, each.window) for each in due)
+            return any(overlap(window, gap) for gap in missing) or window in redone
 
-        A failure under another configuration does not count: the change may well have mended it.
+        landed = frozenset(each for each in own if not needed(each.window, each.reason))
+        busy = [each.window for each in own if each not in landed]
+        busy += self._resting(export, needed, now)
+        self._end_backfills(export, backfills, missing, redone)
+        at_once = 1 if source.union else RECHECKED_AT_ONCE
+        free = [each for each in due if not any(overlap(each.window, other) for other in busy)]
+        tasks = heapq.merge(
+            new_windows(export, missing, origin.tick, now, forgets=source.forgets),
+            recheck_tasks(export, free, at_once=at_once),
+            redo_tasks(export, redone),
+            key=urgency,
+        )
+        return _Plan(
+            (task for task in tasks if not any(overlap(task.flight.window, other) for other in busy)),
+            landed,
+            Position(
+                max(position.at, _covered_until(export, origin.tick, missing, open_, now)), position.since
+            ),
+        )
+
+    def _vanished(
+        self, export: Export, spans: Iterable[Window], looked: Sequence[Window], lost: Sequence[Window]
+    ) -> list[Window]:
+        """Return the gaps before the position: what was deleted, or withdrawn, since it was passed."""
+        before = [part for span in spans for part in subtract(span, looked)]
+        longest = self._state.longest_window(export.name)
+        found = stored_in(self._data, export.name, before, longest, metadata=False)
+        return gaps(before, [*(each.window for each in found), *lost])
+
+    def _resting(self, export: Export, needed: Callable[[Window, str], bool], now: int) -> list[Window]:
+        """Return the windows that failed and whose next try lies ahead; forget those that need none.
+
+        A failure to export under another configuration does not count: the change may well have mended it.
         """
         resting = []
-        for failure in self._state.failures(export.name):
-            if not any(overlap(failure.window, gap) for gap in gaps):
-                self._state.clear_failure(export.name, failure.window)
-            elif failure.config == export.digest and failure.next_try > now:
+        for failure in self._journal.failures(export.name):
+            current = failure.reason == "recheck" or failure.config == export.digest
+            if not needed(failure.window, failure.reason):
+                self._journal.clear_failure(failure)
+            elif current and failure.next_try > now:
                 resting.append(failure.window)
         return resting
 
+    def _end_backfills(
+        self,
+        export: Export,
+        backfills: Iterable[Backfill],
+        missing: Sequence[Window],
+        redone: Sequence[Window],
+    ) -> None:
+        """Forget the backfills of which nothing is left to do."""
+        for backfill in backfills:
+            if not any(overlap(backfill.window, each) for each in (*missing, *redone)):
+                self._journal.end_backfill(export.name, backfill.id)
+                _log.info("backfill finished export=%s id=%s", export.name, backfill.id)
 
-def _key(export: Export, origin: Origin) -> str:
-    """Return the name of an export's position, which an export that was begun anew does not inherit."""
-    return f"{export.name} {origin.id}"
 
+def _looked_at(
+    export: Export, spans: Iterable[Window], origin: int, position: int, backfills: Iterable[Backfill]
+) -> list[Window]:
+    """Return the wanted time that must be listed: from the position on, and all of a backfill.
 
-def _ranked(
-    export: Export, gaps: Sequence[Window], busy: Sequence[Window], now: int, *, forgets: bool
-) -> Iterator[_Ranked]:
-    """Yield the windows to plan, most urgent first, with a rank that compares between exports.
-
-    The newest due window comes first. Behind it lies the backlog: newest first, but oldest first where the
-    source forgets, because there the oldest rows are the next to be lost. Lazy, because a backlog is long.
+    In whole grid cells, because that is how a worker sees whether its window would be planned.
     """
-    due = due_until(export, now)
-    newest_first = (
-        cell for gap in reversed(gaps) for cell in cells_newest_first(gap, export.window, export.offset)
-    )
-    ordered: Iterable[Window] = newest_first
-    if forgets:
-        fresh = [cell for cell in islice(newest_first, 1) if cell.end == due]
-        oldest_first = (cell for gap in gaps for cell in cells(gap, export.window, export.offset))
-        ordered = chain(fresh, (cell for cell in oldest_first if cell not in fresh))
-    for window in ordered:
-        if any(overlap(window, other) for other in busy):
-            continue
-        is_fresh = window.end == due
-        order = window.start if forgets and not is_fresh else -window.end
-        start, end = format_second(window.start), format_second(window.end)
-        yield (0 if is_fresh else 1), order, Flight(export.name, start, end, export.digest)
+    position = cell_of(export, position).start
+    if position <= origin:
+        return list(spans)
+    asked = [
+        Window(cell_of(export, each.window.start).start, cell_of(export, each.window.end - 1).end)
+        for each in backfills
+    ]
+    skipped = subtract(Window(origin, position), asked)
+    return [part for span in spans for part in subtract(span, skipped)]
 
 
-def _filled(in_flight: InFlight, limit: int, now: int) -> tuple[InFlight, list[Message]]:
-    """Move windows from ``pending`` into the free places; return their messages too."""
+def _covered_until(
+    export: Export, origin: int, missing: Sequence[Window], open_: int | None, now: int
+) -> int:
+    """Return the tick before which everything since the origin is stored, or lost, and rechecked."""
+    marks = [due_until(export, now), now - export.lag - max(export.recheck, default=0)]
+    marks += [max(origin, gap.start) for gap in missing if gap.end > origin][:1]
+    marks += [] if open_ is None else [open_]
+    return max(origin, min(marks))
+
+
+def _span(found: Sequence[Stored]) -> Window:
+    return Window(found[0].window.start, max(each.window.end for each in found))
+
+
+def _is_fresh(flight: Flight, now: int) -> bool:
+    return parse_instant(flight.queued_at or flight.start) > now - IN_FLIGHT_EXPIRES
+
+
+def _filled(in_flight: InFlight, limit: int, now: int, after: str) -> tuple[InFlight, list[Flight]]:
+    """Move windows from ``pending`` into the free places; return them too."""
     flights, pending = list(in_flight.flights), list(in_flight.pending)
-    messages: list[Message] = []
-    while pending and len(flights) < limit:
-        next_ = pending.pop(0)
-        if any(each.export == next_.export and overlap(each.window, next_.window) for each in flights):
+    new: list[Flight] = []
+    while pending and len(flights) + len(new) < limit:
+        entry = pending.pop(0)
+        if any(each.export == entry.export and overlap(each.window, entry.window) for each in flights + new):
             continue
-        message = Message(next_.export, next_.window, "schedule", next_.config, uuid.uuid4().hex)
-        messages.append(message)
-        flights.append(flight(message, now))
-    return replace(in_flight, flights=tuple(flights), pending=tuple(pending)), messages
+        new.append(structs.replace(entry, id=uuid.uuid4().hex, queued_at=format_instant(now), after=after))
+    return replace(in_flight, flights=(*flights, *new), pending=tuple(pending)), new

@@ -3,7 +3,14 @@
 from math import ceil
 from typing import Any
 
-from shared.errors import BadRequestError, CredentialError, DeadlineError, ExportError, ServiceError
+from shared.errors import (
+    BadRequestError,
+    CredentialError,
+    DeadlineError,
+    ExportError,
+    NotFoundError,
+    ServiceError,
+)
 
 
 def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
@@ -24,6 +31,8 @@ def _status(error: ExportError) -> int:
     """Return the HTTP status: what the caller can mend is 4xx, what lies behind this app is 502 to 504."""
     if isinstance(error, BadRequestError):
         return 400
+    if isinstance(error, NotFoundError):
+        return 404
     if isinstance(error, ServiceError):
         return error.status if error.status in {400, 429, 504} else 502
     return 504 if isinstance(error, DeadlineError) else 502
@@ -32,6 +41,8 @@ def _status(error: ExportError) -> int:
 def _title(error: ExportError) -> str:
     if isinstance(error, BadRequestError):
         return "The request cannot be understood"
+    if isinstance(error, NotFoundError):
+        return "There is no such thing"
     if isinstance(error, ServiceError):
         return f"{error.service} refused the query" if error.status < 500 else f"{error.service} failed"
     if isinstance(error, CredentialError):

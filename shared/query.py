@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from shared import kql, rawjson
+from shared import kql
 from shared.errors import BadRequestError
+from shared.http_body import read_body
 from shared.model import Clock, Column, Send
 from shared.query_api import Answer, ask
 from shared.windows import format_instant, parse_instant
@@ -67,13 +68,7 @@ def read_question(body: bytes, workspaces: Sequence[str]) -> Question:
 
     Raises BadRequestError, which names the field that is wrong.
     """
-    try:
-        fields = msgspec.json.decode(body, type=Body)
-    except msgspec.ValidationError as error:
-        field = re.search(r"(?:field |at )`(?:\$\.)?([^`]+)`", str(error))
-        raise BadRequestError(field[1] if field else "body", str(error)) from error
-    except rawjson.UNREADABLE as error:
-        raise BadRequestError("body", f"not JSON: {error}") from error
+    fields = read_body(body, Body)
     if fields.top is not None and not 1 <= fields.top <= MAX_TOP:
         raise BadRequestError("top", f"is {fields.top}; expected 1 to {MAX_TOP}")
     try:

@@ -4,7 +4,7 @@ Source: "Azure Monitor Log Analytics API" (request and response format, errors, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from shared import rawjson
 from shared.errors import AnswerTooLargeError, IncompleteAnswerError, ProtocolError, ServiceError
 from shared.model import Column, Request, Send
-from shared.service_errors import describe
+from shared.service_errors import describe, served_at
 
 MAX_ROWS = 500_000
 """Rows that the service puts in one answer at most ("Azure Monitor service limits")."""
@@ -48,7 +48,7 @@ class Answer:
     """One answer of the query API. ``partial`` says why rows are missing; None when it is complete.
 
     ``rows`` are JSON arrays as the service wrote them, ``statistics`` its own account, as JSON;
-    ``answer_bytes`` the size of the decompressed body.
+    ``answer_bytes`` the size of the decompressed body, ``served_at`` the service's own time (ticks).
     """
 
     columns: tuple[Column, ...]
@@ -56,6 +56,7 @@ class Answer:
     statistics: msgspec.Raw
     partial: IncompleteAnswerError | None
     answer_bytes: int
+    served_at: int | None = None
 
 
 def ask(send: Send, workspace: str, body: Mapping[str, str], *, wait: int, deadline: float | None) -> Answer:
@@ -85,8 +86,9 @@ def ask(send: Send, workspace: str, body: Mapping[str, str], *, wait: int, deadl
             raise _incomplete(error.code, error.message, error.request_id, status=error.status) from error
         raise
     if response.status == 204:  # "a workspace with no data"
-        return Answer((), [], msgspec.Raw(b"null"), None, 0)
-    return read_answer(response.body, response.headers.get("x-ms-correlation-request-id"))
+        return Answer((), [], msgspec.Raw(b"null"), None, 0, served_at(response.headers))
+    answer = read_answer(response.body, response.headers.get("x-ms-correlation-request-id"))
+    return replace(answer, served_at=served_at(response.headers))
 
 
 def read_answer(body: bytes, request_id: str | None = None) -> Answer:

@@ -21,6 +21,8 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+# What some readers take for the end of a line although JSON allows it inside a string.
+_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 _MARKED = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
 
 
@@ -37,6 +39,21 @@ def decode(data: bytes, type_: type[_T]) -> _T:
 def restore(text: bytes) -> bytes:
     """Put the halves of surrogate pairs back into an encoded text, as escapes."""
     return _MARKED.sub(rb"\\u\1", text) if _MARK in text else text
+
+
+def one_line(value: bytes) -> bytes:
+    """Return a JSON value on one line, whatever a reader takes for the end of a line."""
+    if b"\n" in value or b"\r" in value:
+        value = msgspec.json.format(value, indent=-1)  # only white space between tokens can hold them
+    return without_line_ends(value)
+
+
+def without_line_ends(value: bytes) -> bytes:
+    """Return JSON text with an escape for each character, but LF, that some reader ends a line at."""
+    for mark, escaped in _LINE_ENDS:
+        if mark in value:
+            value = value.replace(mark, escaped)
+    return value
 
 
 def _marked(match: re.Match[bytes]) -> bytes:

@@ -5,11 +5,14 @@ Sources: "Azure Monitor Log Analytics API errors" (``innererror``, ``details``, 
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
 from shared import rawjson
+from shared.windows import from_datetime
 
 _IDS = ("x-ms-correlation-request-id", "x-ms-request-id", "request-id")
 
@@ -46,6 +49,15 @@ def _levels(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for level in [inner, *(details if isinstance(details, list) else [])]:
         if isinstance(level, dict):
             yield from _levels(level)
+
+
+def served_at(headers: Mapping[str, str]) -> int | None:
+    """Return the service's own time (ticks) from an answer's Date header; None where it has none."""
+    try:
+        date = parsedate_to_datetime(headers["date"])
+        return from_datetime(date if date.tzinfo else date.replace(tzinfo=UTC))  # the zone -0000 is none
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _header_id(headers: Mapping[str, str]) -> str | None:

@@ -4,14 +4,19 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from shared.auditor import Auditor
 from shared.auth import Tokens, build_credential
 from shared.blob_store import BlobStore
 from shared.clock import SystemClock
 from shared.exporter import Exporter
 from shared.formats import FORMATS
+from shared.in_flight import Flights
+from shared.journal import Journal
 from shared.model import ApiName, Clock, Export, Send, Source, Tools
 from shared.planner import Planner
 from shared.query import Query
+from shared.rechecker import Rechecker
+from shared.rewriter import Rewriter
 from shared.settings import Settings, load_settings
 from shared.sources import SOURCES
 from shared.state import State
@@ -46,10 +51,16 @@ class App:
 
         store = BlobStore(settings.storage, build_credential)
         data = store.container(settings.container)
-        state = State(store.container(f"{settings.container}-state"), clock)
-        forgetting = [name for name, source in SOURCES.items() if source.forgets]
-        self.planner = Planner(settings.exports, forgetting, settings.max_in_flight, data, state, clock)
-        self.exporter = Exporter(settings.exports, open_source, FORMATS, data, state, clock)
+        documents = store.container(f"{settings.container}-state")
+        state, journal, flights = State(documents, clock), Journal(documents, clock), Flights(documents)
+        exports = settings.exports
+        self.planner = Planner(exports, SOURCES, settings.max_in_flight, data, state, journal, flights, clock)
+        rewriter = Rewriter(SOURCES, open_source, FORMATS, data, state, clock)
+        rechecker = Rechecker(SOURCES, open_source, data, state, journal, rewriter, clock)
+        self.exporter = Exporter(
+            exports, open_source, FORMATS, data, state, journal, rewriter, rechecker, clock
+        )
+        self.auditor = Auditor(exports, open_source, FORMATS, data, state, journal, flights, rechecker, clock)
         self.query = Query(connect("log_analytics"), clock)
 
     @property

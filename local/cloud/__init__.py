@@ -24,8 +24,10 @@ methods of `Cloud` do is then reachable through `ControlClient(url, ca_file)`, w
 
 `Cloud` and `ControlClient` share (see `local.cloud.cloud.Cloud` for each one's words):
 
-    add_rows(table, rows, ingested=NOW)    rows(table)          tables()
-    add_audits(records)                    audits()
+    add_rows(table, rows, ingested=NOW, visible_at=None)
+    remove_rows(table, which)              rows(table)          tables()
+    add_audits(records)                    remove_audits(ids)
+    replace_audit(id, record)              audits()
     fail(api, kind, …)                     clear_faults()
     set_limits(**changes)                  limits               expire_tokens()
     requests                               clear_requests()

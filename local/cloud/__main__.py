@@ -3,9 +3,10 @@
 import argparse
 import signal
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 
@@ -33,19 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=chosen.port,
         limits=limits,
     )
-    stop = threading.Event()
+    stop: SimpleQueue[int] = SimpleQueue()  # safe in a signal handler, as an Event is not
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stop.set())
+        signal.signal(each, lambda number, _: stop.put(number))
     try:
         cloud = Cloud(options, chosen.folder)
         with cloud:
             ready = {"url": cloud.url, "ca_file": str(cloud.ca_file), "environment": cloud.environment()}
             sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
             sys.stdout.flush()
-            while not stop.wait(
-                0.5
-            ):  # in short steps, because Windows delivers no signal to a thread that waits
-                pass
+            while stop.empty():  # in short steps, because Windows delivers no signal to a thread that waits
+                time.sleep(0.1)
     except OSError as error:
         sys.stderr.write(f"the stand-in cloud could not start on port {chosen.port}: {error}\n")
         return 1

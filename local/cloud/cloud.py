@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -90,8 +90,8 @@ class Cloud:
         self._graph.add(made_up_audits(self.options, self.identity, end))
 
     def __enter__(self) -> Self:
-        self._server = Server(self._serve, self.options.port, self._tls)
-        self._identity_server = Server(self._serve_managed_identity, 0, None)
+        self._server = Server(self._serve, self.options.port, self._tls, self.options.date_offset)
+        self._identity_server = Server(self._serve_managed_identity, 0, None, self.options.date_offset)
         self.url = self._server.url
         return self
 
@@ -147,8 +147,14 @@ class Cloud:
         """The names of the workspace's tables."""
         return list(TABLES)
 
-    def add_rows(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: str | None = NOW) -> int:
-        """Append rows, visible at once, and return how many.
+    def add_rows(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        ingested: str | None = NOW,
+        visible_at: str | None = None,
+    ) -> int:
+        """Append rows and return how many. Queries see them from `visible_at` (an ISO instant), or at once.
 
         `ingested` is the ingestion time of all of them: an ISO instant, "now", or None for a null; a row's
         own item `INGESTION_TIME` goes before it. See `local.cloud.store.Store.add` for values, defaults and
@@ -156,16 +162,40 @@ class Cloud:
         """
         now = from_unix(self._clock())
         ticks = None if ingested is None else now if ingested == NOW else parse_instant(ingested)
-        return self._store.add(table, rows, ticks, now)
+        visible = None if visible_at is None else parse_instant(visible_at)
+        return self._store.add(table, rows, ticks, now, visible)
+
+    def remove_rows(self, table: str, which: int | str) -> int:
+        """Purge rows at the source and return how many.
+
+        `which` is a number, for so many of those that arrived first, or a KQL condition as after `where`:
+        ``"Computer == 'a' and ingestion_time() < ago(1h)"``. Rows that queries do not see yet stay. An answer
+        that is cached still has the rows. Raises ValueError for an unknown table or a wrong condition.
+        """
+        return self._store.remove(table, which, from_unix(self._clock()))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Every row in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`."""
+        """Every row in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`.
+
+        Last come those that queries do not see yet.
+        """
         return self._store.rows(table)
 
     def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Add directory audits, visible at once, and return how many. What a record lacks is filled in."""
         stamp = format_instant(from_unix(self._clock()))
         return self._graph.add([_completed(record, stamp) for record in records])
+
+    def remove_audits(self, ids: Collection[str]) -> int:
+        """Take the audits with these ids away and return how many; a walk under way still has them."""
+        return self._graph.remove(ids)
+
+    def replace_audit(self, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
+        """Give the audit with this id other members; those that `record` lacks stay as they are.
+
+        Raises ValueError where there is no such audit.
+        """
+        self._graph.replace(id, dict(record))
 
     def audits(self) -> list[dict[str, Any]]:
         """Every directory audit, newest first, as the wire has it (also those below the retention floor)."""

@@ -2,7 +2,7 @@
 
 import http.client
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ PREFIX = "/_control/"
 
 _METHODS = frozenset(
     {
-        *("tables", "add_rows", "rows", "add_audits", "audits"),
+        *("tables", "add_rows", "remove_rows", "rows"),
+        *("add_audits", "remove_audits", "replace_audit", "audits"),
         *("fail", "clear_faults", "set_limits", "expire_tokens", "clear_requests"),
         *("environment", "managed_identity_environment"),
         *("certificate_environment", "workload_identity_environment"),
@@ -108,9 +109,19 @@ class ControlClient:
         tables: list[str] = self._call("tables")
         return tables
 
-    def add_rows(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: str | None = "now") -> int:
+    def add_rows(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        ingested: str | None = "now",
+        visible_at: str | None = None,
+    ) -> int:
         """See `Cloud.add_rows`."""
-        return int(self._call("add_rows", table=table, rows=rows, ingested=ingested))
+        return int(self._call("add_rows", table=table, rows=rows, ingested=ingested, visible_at=visible_at))
+
+    def remove_rows(self, table: str, which: int | str) -> int:
+        """See `Cloud.remove_rows`."""
+        return int(self._call("remove_rows", table=table, which=which))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """See `Cloud.rows`."""
@@ -120,6 +131,14 @@ class ControlClient:
     def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
         """See `Cloud.add_audits`."""
         return int(self._call("add_audits", records=records))
+
+    def remove_audits(self, ids: Collection[str]) -> int:
+        """See `Cloud.remove_audits`."""
+        return int(self._call("remove_audits", ids=list(ids)))
+
+    def replace_audit(self, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
+        """See `Cloud.replace_audit`."""
+        self._call("replace_audit", id=id, record=record)
 
     def audits(self) -> list[dict[str, Any]]:
         """See `Cloud.audits`."""

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -56,16 +56,36 @@ class Graph:
 
         Raises ValueError for a record without an `id` or with a wrong `activityDateTime`.
         """
-        dated = []
-        for record in records:
-            if not record.get("id") or not isinstance(record.get(TIME), str):
-                raise ValueError(f"a directory audit needs an id and an {TIME}")
-            dated.append((parse_instant(record[TIME]), record))
+        dated = [_dated(record) for record in records]
         with self._lock:
             self._records.extend(dated)
-            # Newest first, as the service returns them.
-            self._records.sort(key=lambda each: each[0], reverse=True)
+            self._sort()
         return len(dated)
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Take the records with these ids away and return how many; a walk under way still has them."""
+        with self._lock:
+            before = len(self._records)
+            self._records = [each for each in self._records if each[1]["id"] not in ids]
+            return before - len(self._records)
+
+    def replace(self, id_: str, record: Record) -> None:
+        """Give the record with this id other members; those that `record` lacks stay as they are.
+
+        Raises ValueError where there is none, or as `add` does.
+        """
+        with self._lock:
+            old = next((each for _, each in self._records if each["id"] == id_), None)
+        if old is None:
+            raise ValueError(f"no directory audit with the id {id_!r}")
+        new = _dated({**old, **record})
+        with self._lock:
+            self._records = [new if each is old else (ticks, each) for ticks, each in self._records]
+            self._sort()
+
+    def _sort(self) -> None:
+        """Newest first, as the service returns them."""
+        self._records.sort(key=lambda each: each[0], reverse=True)
 
     def records(self) -> list[Record]:
         """Every record, newest first."""
@@ -184,6 +204,12 @@ class Graph:
             "x-ms-ags-diagnostic": '{"ServerInfo":{"DataCenter":"Stand-in","Slice":"E","Ring":"5"}}',
             "Content-Type": "application/json;odata.metadata=minimal;odata.streaming=true;charset=utf-8",
         }
+
+
+def _dated(record: Record) -> tuple[int, Record]:
+    if not record.get("id") or not isinstance(record.get(TIME), str):
+        raise ValueError(f"a directory audit needs an id and an {TIME}")
+    return parse_instant(record[TIME]), record
 
 
 def _checked(request: Request) -> str:

@@ -22,6 +22,7 @@ from duckdb_kql.translate import to_sql
 from duckdb_kql.translate.naming import expression_name
 
 from local.cloud import sql_functions
+from local.cloud.kql_functions import lift
 from local.cloud.kql_text import bracket_bounds
 from local.cloud.tables import TIME
 from local.cloud.ticks import parse_instant
@@ -63,12 +64,17 @@ def translate(query: str, schema: Schema, now: int, timespan: tuple[int, int] | 
 
 def _parsed(query: str) -> ir.Query:
     try:
-        return lower(query)
+        return _lowered(query)
     except KqlSyntaxError:
         bracketed = bracket_bounds(query)
         if bracketed == query:
             raise
-        return lower(bracketed)
+        return _lowered(bracketed)
+
+
+def _lowered(query: str) -> ir.Query:
+    rest, functions = lift(query)
+    return lower(rest, functions=functions)
 
 
 def _is_span(node: ir.Expr) -> bool:

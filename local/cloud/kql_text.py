@@ -1,10 +1,13 @@
 """What is done to the text of a query before it is parsed. Pure."""
 
 import re
+from collections.abc import Iterator
 
 _SET = re.compile(r"\s*set\s+(\w+)\s*(?:=\s*([^;]+?)\s*)?;", re.IGNORECASE)
 _WORD = re.compile(
-    r"""@'[^']*'|@"[^"]*"|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|//[^\n]*|\w+|\.\.|\s+|.""", re.DOTALL
+    r"""```.*?```|~~~.*?~~~|@'[^']*'|@"[^"]*"|'(?:[^'\\\n]|\\.)*'"""
+    r"""|"(?:[^"\\\n]|\\.)*"|//[^\n]*|\w+|\.\.|\s+|.""",
+    re.DOTALL,
 )
 
 
@@ -15,6 +18,13 @@ def split_options(query: str) -> tuple[dict[str, str], str]:
         options[found[1].lower()] = found[2] or ""
         query = query[found.end() :]
     return options, query
+
+
+def words(query: str) -> Iterator[tuple[str, int]]:
+    """The words of a query, whole strings among them, and where each begins; no comments, no blanks."""
+    for found in _WORD.finditer(query):
+        if not found[0].isspace() and not found[0].startswith("//"):
+            yield found[0], found.start()
 
 
 def bracket_bounds(query: str) -> str:

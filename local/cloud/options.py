@@ -1,6 +1,10 @@
 """What a stand-in cloud can be told before it starts, and the limits that can also change while it runs."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+TooLarge = Literal["partial", "400", "413", "504", "silent"]
+"""How the query service answers where an answer would exceed its limits."""
 
 
 @dataclass(frozen=True)
@@ -13,10 +17,17 @@ class Limits:
     service-specific throttling limits"), `page` its largest page, `retention_days` how far back audit logs
     reach. `uneven_pages` makes some pages of a walk short or empty, which Graph documents as possible
     ("Paging Microsoft Graph data").
+
+    `too_large` says what becomes of an answer beyond `rows` or `bytes`: "partial" is documented, status 200
+    with some rows and a PartialError; "400" and "413" refuse it with E_QUERY_RESULT_SET_TOO_LARGE, "504" as
+    timed out; "silent" leaves rows out without a word, and only the statistics tell how many there were.
+
+    Raises ValueError for another `too_large`.
     """
 
     rows: int = 500_000
     bytes: int = 64_000_000
+    too_large: TooLarge = "partial"
     queries: int | None = 200
     query_seconds: float = 30.0
     running: int = 5
@@ -28,6 +39,11 @@ class Limits:
     uneven_pages: bool = True
     retention_days: int | None = 30
 
+    def __post_init__(self) -> None:
+        if self.too_large not in get_args(TooLarge):
+            known = ", ".join(get_args(TooLarge))
+            raise ValueError(f"an answer that is too large cannot be {self.too_large!r}; there are {known}")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -36,7 +52,8 @@ class Options:
     `seed` decides every generated value; `events` is the number of rows of table Event (the other tables have
     a share of it), spread over `days` before `end`; `audits` directory audits lie in the `audit_days` before
     `end`. `end` is an ISO instant, or None for the moment of the start. `token_seconds` is the lifetime of a
-    token, `latency` is added to every answer (seconds), `port` 0 takes a free one.
+    token, `latency` is added to every answer (seconds), `port` 0 takes a free one. `date_offset` is how far
+    the services' Date headers are ahead of this machine's clock (seconds; negative: behind).
     """
 
     seed: int = 1
@@ -49,3 +66,4 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     token_seconds: int = 3_599
     latency: float = 0.0
+    date_offset: float = 0.0

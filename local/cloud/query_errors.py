@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 from duckdb_kql.errors import KqlError, KqlSchemaError, KqlSyntaxError
@@ -12,6 +12,9 @@ from local.cloud.server import Answer, json_answer
 
 _TOO_LARGE = "-2133196797"
 """0x80DA0003, E_QUERY_RESULT_SET_TOO_LARGE, as a signed number."""
+
+_WRONG_ARGUMENTS = re.compile(r"\w+\(\): function expects [\d.]+ argument\(s\)")
+"""What the library says of a call with too few or too many, in the service's words."""
 
 Details = dict[str, Any]
 Headers = dict[str, str]
@@ -112,19 +115,32 @@ def query_error(problem: KqlError | duckdb.Error | ValueError) -> QueryApiError:
 
 
 def too_many(limit: int, unit: str) -> Details:
-    """The partial error of an answer that was cut at a number of "records" or "bytes"."""
+    """What the engine says of an answer with more than a number of "records" or "bytes"."""
     message = (
         f"The results of this query exceed the set limit of {limit} {unit}, so not all records were returned "
         "(E_QUERY_RESULT_SET_TOO_LARGE, 0x80DA0003). See https://aka.ms/kustoquerylimits for more "
         "information and possible solutions."
     )
-    engine = {
+    return {
         "code": "EngineError",
         "message": "Something went wrong processing your query on the server.",
         "innererror": {"code": _TOO_LARGE, "message": message, "severity": 2, "severityName": "Error"},
     }
+
+
+def partial(engine: Details) -> Details:
+    """The error beside the rows of an answer that does not hold them all."""
     text = "There were some errors when processing your query."
     return {"code": "PartialError", "message": text, "details": [engine]}
+
+
+def refused_for_size(status: Literal["400", "413", "504"], engine: Details) -> QueryApiError:
+    """The refusal of an answer that is too large, where the service sends no part of it."""
+    if status == "504":
+        return gateway_timeout({})
+    if status == "400":
+        return _bad_request(engine)
+    return QueryApiError(413, "PayloadTooLarge", "The response is too large.", engine)
 
 
 def _bad_request(inner: Details) -> QueryApiError:
@@ -141,6 +157,8 @@ def _place(problem: KqlSyntaxError) -> Details:
 
 
 def _semantic(problem: KqlError | duckdb.Error | ValueError) -> tuple[str, str]:
+    if arguments := _WRONG_ARGUMENTS.search(str(problem)):
+        return "SEM0219", arguments[0]
     match problem:
         case UnresolvedNameError():
             return "SEM0100", str(problem)

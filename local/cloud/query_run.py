@@ -1,7 +1,7 @@
 """Running one query: the engine's rows, cut at the limits, as the body of an answer."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,17 @@ def run(store: Store, question: Question, limits: Limits, now: int, *, partial: 
     try:
         most = min(limits.rows, int(options.get("truncationmaxrecords") or limits.rows))
         size = min(limits.bytes, int(options.get("truncationmaxsize") or limits.bytes))
+        store.reveal(now)
         with store.answer(translate(query, store.schema, now, question.timespan)) as table:
-            rows, error = _cut(table.rows, most, size)
+            cut = _cut(table.rows, most, size, count_all=limits.too_large == "silent")
     except (KqlError, duckdb.Error, ValueError) as problem:
         raise errors.query_error(problem) from problem
+    rows, engine = cut.rows, cut.error
+    if engine is not None and limits.too_large in ("400", "413", "504"):
+        raise errors.refused_for_size(limits.too_large, engine)
     if partial:
-        rows, error = rows[: len(rows) // 2], errors.too_many(len(rows) // 2, "records")
+        rows, engine = rows[: len(rows) // 2], errors.too_many(len(rows) // 2, "records")
+        cut = _Cut(rows, engine, len(rows), sum(map(len, rows)))
     columns = [{"name": name, "type": kind} for name, kind in table.columns]
     parts = [
         b'{"tables":[{"name":"PrimaryResult","columns":' + msgspec.json.encode(columns) + b',"rows":[',
@@ -52,25 +57,37 @@ def run(store: Store, question: Question, limits: Limits, now: int, *, partial: 
         b"]}]",
     ]
     if question.statistics:
-        statistics = _statistics(time.perf_counter() - started, len(rows), sum(map(len, rows)))
+        statistics = _statistics(time.perf_counter() - started, cut.stated_rows, cut.stated_bytes)
         parts.append(b',"statistics":' + msgspec.json.encode(statistics))
-    if error is not None:
-        parts.append(b',"error":' + msgspec.json.encode(error))
+    if engine is not None and (partial or limits.too_large == "partial"):
+        parts.append(b',"error":' + msgspec.json.encode(errors.partial(engine)))
     return b"".join([*parts, b"}"])
 
 
-def _cut(rows: Iterable[bytes], most: int, size: int) -> tuple[list[bytes], errors.Details | None]:
-    """The rows that the limits let through, and the partial error where that is not all of them."""
+@dataclass(frozen=True)
+class _Cut:
+    """The rows that the limits let through, what the engine says if that is not all, and what it counts."""
+
+    rows: list[bytes]
+    error: errors.Details | None
+    stated_rows: int
+    stated_bytes: int
+
+
+def _cut(rows: Iterator[bytes], most: int, size: int, *, count_all: bool) -> _Cut:
+    """At most so many rows and bytes; `count_all` also counts the rows behind the cut."""
     kept: list[bytes] = []
-    left = size
+    held = 0
     for row in rows:
-        left -= len(row)
-        if len(kept) == most:
-            return kept, errors.too_many(most, "records")
-        if left < 0:
-            return kept, errors.too_many(size, "bytes")
+        over = errors.too_many(most, "records") if len(kept) == most else None
+        if over is None and held + len(row) > size:
+            over = errors.too_many(size, "bytes")
+        if over is not None:
+            lost = [len(row), *map(len, rows)] if count_all else []
+            return _Cut(kept, over, len(kept) + len(lost), held + sum(lost))
+        held += len(row)
         kept.append(row)
-    return kept, None
+    return _Cut(kept, None, len(kept), held)
 
 
 def _statistics(seconds: float, rows: int, size: int) -> dict[str, Any]:

@@ -85,11 +85,16 @@ Handler = Callable[[Request], Answer]
 
 
 class Server:
-    """Serves `handle` on a loopback port from a thread of its own until it is closed."""
+    """Serves `handle` on a loopback port from a thread of its own until it is closed.
 
-    def __init__(self, handle: Handler, port: int, tls: ssl.SSLContext | None) -> None:
+    `date_offset` (seconds) is added to the time in every answer's Date header.
+    """
+
+    def __init__(
+        self, handle: Handler, port: int, tls: ssl.SSLContext | None, date_offset: float = 0.0
+    ) -> None:
         scheme = "http" if tls is None else "https"
-        self._listener = _Listener(("127.0.0.1", port), handle, scheme, tls)
+        self._listener = _Listener(("127.0.0.1", port), handle, scheme, tls, date_offset)
         self.port: int = self._listener.server_address[1]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
@@ -110,10 +115,16 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], handle: Handler, scheme: str, tls: ssl.SSLContext | None
+        self,
+        address: tuple[str, int],
+        handle: Handler,
+        scheme: str,
+        tls: ssl.SSLContext | None,
+        date_offset: float,
     ) -> None:
         self.handle_ = handle
         self.scheme = scheme
+        self.date_offset = date_offset
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -191,7 +202,7 @@ class _Connection(BaseHTTPRequestHandler):
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
         self.send_response_only(answer.status)
-        self.send_header("Date", self.date_time_string(int(time.time())))
+        self.send_header("Date", self.date_time_string(int(time.time() + self.server.date_offset)))
         for name, value in headers.items():
             self.send_header(name, value)
         if answer.status != 204:

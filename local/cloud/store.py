@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+from duckdb_kql.errors import KqlError
 
 from local.cloud import kql
 from local.cloud.kusto_types import STORED, TO_JSON, wire
@@ -21,6 +22,7 @@ from local.cloud.tables import INGESTION_TIME, TABLES, TIME
 
 _INSERT_ROWS = 5_000
 _FETCH_ROWS = 10_000
+_NUMBER = "$number"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Store:
         self._idle: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         self._write = threading.Lock()
         self._has_rows = False
+        self._later: list[tuple[int, str]] = []  # (ticks, table) of rows that are not visible yet
         self.schema: kql.Schema = {}
         for name, columns in TABLES.items():
             self._create(name, columns)
@@ -56,6 +59,12 @@ class Store:
         self._database.execute(f"CREATE VIEW {_quoted(name)} AS SELECT {visible} FROM {stored}")  # noqa: S608
         self.schema[name] = list(columns)
         self.schema[kql.hidden_table(name)] = [*columns, kql.INGESTION]
+        self._database.execute(f"CREATE TABLE {_later(name)} AS SELECT *, 0::BIGINT AS visible FROM {stored}")  # noqa: S608
+        # What `remove` looks at; no query can, because `schema` does not have it.
+        for view in (_numbered(name), kql.hidden_table(_numbered(name))):
+            self._database.execute(
+                f"CREATE VIEW {_quoted(view)} AS SELECT *, rowid AS {_quoted(_NUMBER)} FROM {stored}"  # noqa: S608
+            )
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -76,8 +85,15 @@ class Store:
             self._idle.get().close()
         self._database.close()
 
-    def add(self, table: str, rows: Sequence[Mapping[str, Any]], ingested: int | None, now: int) -> int:
-        """Append rows and return how many.
+    def add(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        ingested: int | None,
+        now: int,
+        visible: int | None = None,
+    ) -> int:
+        """Append rows and return how many. Queries see them from `visible` (ticks) on, or at once.
 
         A value is in the wire's form; instants and durations may also be ticks. `ingested` and `now` are
         ticks; an item `INGESTION_TIME` of a row goes before `ingested`. A missing column is null (a string:
@@ -104,21 +120,65 @@ class Store:
             for first in range(0, len(documents), _INSERT_ROWS):
                 text = msgspec.json.encode(documents[first : first + _INSERT_ROWS]).decode()
                 try:
-                    connection.execute(_insert(table, kinds), [text])
+                    connection.execute(_insert(table, kinds, visible), [text])
                 except duckdb.Error as error:
                     raise ValueError(f"a row does not fit table {table}: {error}") from error
+            if visible is not None:
+                self._later.append((visible, table))
         self._has_rows = self._has_rows or bool(documents)
         return len(documents)
+
+    def reveal(self, now: int) -> None:
+        """Show queries the rows that are to be visible by `now` (ticks)."""
+        if not any(ticks <= now for ticks, _ in self._later):
+            return
+        with self._write, self._connection() as connection:
+            for table in dict.fromkeys(table for ticks, table in self._later if ticks <= now):
+                due = f"FROM {_later(table)} WHERE visible <= {now}"
+                target = _quoted(kql.hidden_table(table))
+                connection.execute("BEGIN")
+                connection.execute(f"INSERT INTO {target} SELECT * EXCLUDE (visible) {due}")
+                connection.execute(f"DELETE {due}")
+                connection.execute("COMMIT")
+            self._later = [each for each in self._later if each[0] > now]
+
+    def remove(self, table: str, which: int | str, now: int) -> int:
+        """Delete rows and return how many: the first so many, or those that meet a KQL condition.
+
+        Rows that are not visible yet are left alone. Raises ValueError for an unknown table or a condition
+        that cannot be run.
+        """
+        stored = _quoted(kql.hidden_table(table))
+        columns = [*_columns(table), kql.INGESTION, _NUMBER]
+        if isinstance(which, int):
+            numbers = f"SELECT rowid FROM {stored} ORDER BY rowid LIMIT {which}"  # noqa: S608
+        else:
+            schema = {_numbered(table): columns, kql.hidden_table(_numbered(table)): columns}
+            query = f"['{_numbered(table)}']\n| where {which}\n| project ['{_NUMBER}']"
+        self.reveal(now)
+        try:
+            if isinstance(which, str):
+                numbers = kql.translate(query, schema, now, None)
+            with self._write, self._connection() as connection:
+                done = connection.execute(f"DELETE FROM {stored} WHERE rowid IN ({numbers})").fetchall()  # noqa: S608
+        except (KqlError, duckdb.Error) as error:
+            raise ValueError(f"cannot remove the rows of {table} where {which}: {error}") from error
+        return int(done[0][0])
 
     def is_empty(self) -> bool:
         """Whether no table has any row."""
         return not self._has_rows
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows in the order of their arrival, as the wire has them, with their item `INGESTION_TIME`."""
+        """All rows in the order of their arrival, as the wire has them, with their item `INGESTION_TIME`.
+
+        Last come those that queries do not see yet.
+        """
         names = [*_columns(table), INGESTION_TIME]
         decode = msgspec.json.Decoder().decode
-        with self.answer(f"FROM {_quoted(kql.hidden_table(table))}", hidden=True) as answer:
+        later = f"SELECT * EXCLUDE (visible) FROM {_later(table)}"  # noqa: S608
+        sql = f"FROM {_quoted(kql.hidden_table(table))} UNION ALL {later}"
+        with self.answer(sql, hidden=True) as answer:
             return [dict(zip(names, decode(row), strict=True)) for row in answer.rows]
 
     @contextmanager
@@ -152,11 +212,23 @@ def _columns(table: str) -> dict[str, str]:
     return TABLES[table]
 
 
-def _insert(table: str, kinds: Mapping[str, str]) -> str:
+def _numbered(table: str) -> str:
+    """The view of a table that numbers its rows in the order of their arrival."""
+    return f"{table} numbered"
+
+
+def _later(table: str) -> str:
+    """The table of the rows that are not visible yet, quoted."""
+    return _quoted(f"${table} later")
+
+
+def _insert(table: str, kinds: Mapping[str, str], visible: int | None) -> str:
     """SQL that inserts a JSON array of rows; only the names of columns are in it, and quoted."""
     shape = msgspec.json.encode([{name: STORED[kind][1] for name, kind in kinds.items()}]).decode()
     values = ", ".join(STORED[kind][2].format(f"row[{_text(name)}]") for name, kind in kinds.items())
     rows = f"(SELECT unnest(from_json(?, {_text(shape)})) AS row)"
+    if visible is not None:
+        return f"INSERT INTO {_later(table)} SELECT {values}, {visible} FROM {rows}"  # noqa: S608
     return f"INSERT INTO {_quoted(kql.hidden_table(table))} SELECT {values} FROM {rows}"  # noqa: S608
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TypeAlias
 
@@ -91,21 +93,24 @@ class Stop:
     """Whether the host is to end, and with which exit code."""
 
     exit_code: int = 0
-    _event: threading.Event = field(default_factory=threading.Event)
+    _asked: SimpleQueue[int] = field(default_factory=SimpleQueue)
+    _set: bool = False
 
     def set(self, exit_code: int = 0) -> None:
         """End the host."""
         self.exit_code = self.exit_code or exit_code
-        self._event.set()
+        self._set = True
+        self._asked.put(exit_code)  # safe in a signal handler, as an Event is not
 
     def is_set(self) -> bool:
         """Whether `set` was called."""
-        return self._event.is_set()
+        return self._set
 
     def wait(self) -> None:
         """Return once the host is to end; in short waits, for Windows tells of Ctrl-C only between them."""
-        while not self._event.wait(0.5):
-            pass
+        while not self._set:
+            with contextlib.suppress(Empty):
+                self._asked.get(timeout=0.5)
 
 
 @dataclass

@@ -4,6 +4,8 @@ Rows are split, never decoded: a value's bytes go from the answer into the file.
 columns are looked into, because the service sends them as strings that hold JSON.
 """
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +22,6 @@ _text = msgspec.json.Decoder(str).decode
 _TIME = Column("TimeGenerated", "datetime")
 _LEVEL = 2
 _PIECE = 1 << 20  # bytes given to the compressor at a time, so that its output does not depend on batches
-# What some readers take for the end of a line although JSON allows it inside a string.
-_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,16 @@ class JsonLines:
         # wbits 31 is a gzip stream; its header says no time, so that the same rows give the same bytes.
         stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
         return _Lines(stream.compress, stream.flush)
+
+    def records(self, data: bytes) -> list[msgspec.Raw]:
+        """Return the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
+        try:
+            text = gzip.decompress(data) if self.compressed else data
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"the file is no whole gzip stream: {error}") from error
+        if text and not text.endswith(b"\n"):
+            raise ValueError("the file's last line does not end")
+        return [msgspec.Raw(line) for line in text.split(b"\n")[:-1]]
 
 
 class _Lines:
@@ -109,7 +119,7 @@ class _Lines:
                 cells = tuple(changed)
             lines.append(template % cells)
         self._see([stamp for stamp in stamps if len(stamp) > 1])  # a null leaves its inner "u"
-        return _text_lines(lines)
+        return _checked(rawjson.without_line_ends(b"".join(lines)))
 
     def _see(self, stamps: Sequence[bytes]) -> None:
         """Widen the time range by stamps that lack their final ``Z``: so, text order is time order.
@@ -147,19 +157,13 @@ def unwrap(cell: msgspec.Raw | bytes) -> msgspec.Raw | bytes:
         return cell
     try:
         nested = bytes(rawjson.decode(_text(raw).encode(), msgspec.Raw))
-        return msgspec.json.format(nested, indent=-1) if b"\n" in nested or b"\r" in nested else nested
+        return rawjson.one_line(nested)
     except rawjson.UNREADABLE:
         return cell  # not JSON after all: a string that begins like it
 
 
 def _record_lines(records: Iterable[msgspec.Raw]) -> bytes:
-    lines = []
-    for record in records:
-        raw = bytes(record)
-        if b"\n" in raw or b"\r" in raw:
-            raw = msgspec.json.format(raw, indent=-1)  # only white space between tokens can hold them
-        lines.append(raw + b"\n")
-    return _text_lines(lines)
+    return _checked(b"".join(rawjson.one_line(bytes(record)) + b"\n" for record in records))
 
 
 def _cells(row: msgspec.Raw, count: int) -> Cells:
@@ -172,15 +176,12 @@ def _cells(row: msgspec.Raw, count: int) -> Cells:
     return cells
 
 
-def _text_lines(lines: Sequence[bytes]) -> bytes:
-    """Join lines. Raises ProtocolError when their bytes are not UTF-8: no reader could decode the file."""
-    text = rawjson.restore(b"".join(lines))
+def _checked(text: bytes) -> bytes:
+    """Return the finished lines. Raises ProtocolError when they are not UTF-8: none could decode them."""
+    text = rawjson.restore(text)
     if not text.isascii():
         try:
             text.decode()
         except UnicodeDecodeError as error:
             raise ProtocolError(f"the answer is damaged: it is not UTF-8 ({error.reason})") from error
-    for mark, escaped in _LINE_ENDS:
-        if mark in text:
-            text = text.replace(mark, escaped)
     return text

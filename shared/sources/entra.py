@@ -6,23 +6,25 @@ with ``ge`` and ``le``, and cut exactly here.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from shared import rawjson
-from shared.errors import ProtocolError
+from shared.errors import ProtocolError, ServiceError, UnavailableError
 from shared.model import Batch, Measured, Request, Send, Source, SourceType, Tools, Window
 from shared.paging import Page, pages
-from shared.windows import SECOND, format_second, parse_instant
+from shared.windows import SECOND, format_second, from_datetime, parse_instant
 
 PAGE_SIZE = 1000
 WAIT_SECONDS = 300.0
 """Answers of several minutes are seen in the field, and end well."""
 
+_MINIMUM = re.compile(r"Minimum allowed time for \w+ is ([0-9/]+ [0-9:]+ [AP]M)")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,7}))?Z")
 
 
@@ -44,27 +46,63 @@ class Entra:
         self._options = options
         self._send = send
 
-    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:  # noqa: ARG002
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
         """Yield the window's records, a batch for each page that the service answered.
 
         A record that one walk shows twice, as pages that move under it may, is yielded once; records that
-        share an id but not their content are all kept.
+        share an id but not their content are all kept. A walk needs no sizing, and its bounds leave nothing
+        out.
         """
+        _ = measured, wide
         seen: set[bytes] = set()
-        first = Request("GET", first_page(self._options.log, window), wait=WAIT_SECONDS, deadline=deadline)
-        for number, page in enumerate(pages(self._send, first)):
+        for number, page in enumerate(self._walk(window, deadline)):
             yield replace(_cut(page, window, seen), slices=1 if number == 0 else 0)
 
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return how many records each window holds; Graph cannot count them, so they are read."""
+        return [sum(len(batch.rows) for batch in self.read(each, deadline, None)) for each in windows]
 
-def first_page(log: str, window: Window) -> str:
-    """Return the path and query of a window's first page, a second wider than the window on both sides."""
-    start = format_second(max(0, window.start - SECOND))
-    end = format_second(window.end + SECOND)
+    def _walk(self, window: Window, deadline: float) -> Iterator[Page]:
+        """Walk the window's pages, from a second before it where the log reaches so far back."""
+        try:
+            yield from self._pages(max(0, window.start - SECOND), window.end, deadline)
+        except ServiceError as error:
+            floor = _floor(error)
+            if floor is None:
+                raise
+            if floor > window.start:
+                raise UnavailableError(floor, f"Entra ID keeps nothing older: {error}") from error
+        else:
+            return
+        yield from self._pages(window.start, window.end, deadline)
+
+    def _pages(self, start: int, end: int, deadline: float) -> Iterator[Page]:
+        target = first_page(self._options.log, start, end)
+        return pages(self._send, Request("GET", target, wait=WAIT_SECONDS, deadline=deadline))
+
+
+def first_page(log: str, start: int, end: int) -> str:
+    """Return the path and query of the first page from one whole second to a second after another."""
+    first, last = format_second(start), format_second(end + SECOND)
     query = {
-        "$filter": f"activityDateTime ge {start} and activityDateTime le {end}",
+        "$filter": f"activityDateTime ge {first} and activityDateTime le {last}",
         "$top": str(PAGE_SIZE),
     }
     return f"/v1.0/auditLogs/{log}?{urlencode(query, quote_via=quote, safe='$:')}"
+
+
+def _floor(error: ServiceError) -> int | None:
+    """Return the oldest time (ticks) that Graph still answers for, from its refusal; None from any other.
+
+    "Specified argument was out of the range of valid values. (Parameter 'Minimum allowed time for
+    activityDateTime is 2/5/2023 12:00:00 AM')": written as a US date, cut to midnight UTC.
+    """
+    match = _MINIMUM.search(error.message) if error.status == 400 else None
+    if not match:
+        return None
+    return from_datetime(datetime.strptime(match[1], "%m/%d/%Y %I:%M:%S %p").replace(tzinfo=UTC))
 
 
 def _cut(page: Page, window: Window, seen: set[bytes]) -> Batch:
@@ -86,7 +124,7 @@ def _cut(page: Page, window: Window, seen: set[bytes]) -> Batch:
             seen.add(digest)
             rows.append(raw)
             times.append(record.time)
-    return Batch(rows=rows, times=times, answer_bytes=len(page.body))
+    return Batch(rows=rows, times=times, answer_bytes=len(page.body), served_at=page.served_at)
 
 
 def record_tick(text: str) -> int:
@@ -117,4 +155,13 @@ def _open(options: msgspec.Struct, tools: Tools) -> Source:
     return Entra(options, tools.connect("graph"))
 
 
-TYPE = SourceType("entra", True, Options, _check, _identity, _open)
+TYPE = SourceType(
+    kind="entra",
+    forgets=True,
+    union=True,
+    retention=None,
+    options=Options,
+    check=_check,
+    identity=_identity,
+    open=_open,
+)

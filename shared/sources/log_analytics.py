@@ -4,7 +4,8 @@ An answer is taken for the window's rows only when the service neither says nor 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -19,11 +20,23 @@ from shared.windows import DAY, END_OF_TIME, format_instant
 WAIT_SECONDS = 300
 """How long one query of an export may run; the service allows 600, a function on the smallest plan also."""
 
+COUNTED_AT_ONCE = 24
+"""Windows that one counting query covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How many days before and after its window a row's TimeGenerated may lie."""
+
+    before: int
+    after: int
+
+
 # TimeGenerated is replaced by the time of receipt when it lies more than two days back or one day ahead
 # ("Log data ingestion time in Azure Monitor"), so these bounds hold every row and still spare the service
-# a scan of the whole table.
-_TIME_GENERATED_BEFORE = 3 * DAY
-_TIME_GENERATED_AFTER = 2 * DAY
+# a scan of the whole table. A recheck trusts that less.
+USUAL = Reach(before=3, after=2)
+WIDE = Reach(before=60, after=10)
 
 _ROW_WISE = {
     *("where", "filter", "extend", "parse", "parse-where", "parse-kv", "mv-expand"),
@@ -47,9 +60,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     window_column: Literal["ingestion_time", "TimeGenerated"] = "ingestion_time"
 
 
-def window_query(options: Options, slice_: Slice, aggregate: str = "") -> str:
+def window_query(options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL) -> str:
     """Return the KQL that selects a slice's rows, exact to the tick, and may end in an aggregate of them."""
-    lines = [_rows_of(options, slice_)]
+    lines = [_rows_of(options, slice_, reach)]
     if aggregate:
         lines.append(aggregate)
     return (
@@ -58,7 +71,7 @@ def window_query(options: Options, slice_: Slice, aggregate: str = "") -> str:
     )
 
 
-def _rows_of(options: Options, slice_: Slice) -> str:
+def _rows_of(options: Options, slice_: Slice, reach: Reach) -> str:
     if options.table is None:
         if slice_.parts > 1:
             raise ExportError(
@@ -71,7 +84,8 @@ def _rows_of(options: Options, slice_: Slice) -> str:
     else:
         # ingestion_time() is null where a table has no ingestion time policy.
         time = "coalesce(ingestion_time(), TimeGenerated)"
-        lines.append("where TimeGenerated >= window_start - 3d and TimeGenerated < window_end + 2d")
+        first, last = f"window_start - {reach.before}d", f"window_end + {reach.after}d"
+        lines.append(f"where TimeGenerated >= {first} and TimeGenerated < {last}")
         lines.append(f"where {time} >= window_start and {time} < window_end")
     if slice_.parts > 1:
         lines.append(f"where hash(tostring(pack_all()), {slice_.parts}) == {slice_.part}")
@@ -80,18 +94,35 @@ def _rows_of(options: Options, slice_: Slice) -> str:
     return "\n| ".join(lines)
 
 
-def query_body(options: Options, slice_: Slice, aggregate: str = "") -> dict[str, str]:
+def count_query(options: Options, windows: Sequence[Window], reach: Reach = WIDE) -> str:
+    """Return the KQL that counts the rows of several windows of a table at once, in their order."""
+    rows_of = _rows_of(options, Slice(windows[0]), reach)
+    legs = [
+        f"(rows_of({kql.instant(each.start)}, {kql.instant(each.end)}) | count | extend leg = {number})"
+        for number, each in enumerate(windows)
+    ]
+    return (
+        f"let rows_of = (window_start: datetime, window_end: datetime) {{\n{rows_of}\n}};\n"
+        f"union {', '.join(legs)}\n| project leg, Count\n| order by leg asc"
+    )
+
+
+def query_body(options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL) -> dict[str, str]:
     """Return the body of the request for a slice.
 
     The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
     because it may look at any time it likes.
     """
-    body = {"query": window_query(options, slice_, aggregate)}
+    body = {"query": window_query(options, slice_, aggregate, reach)}
     if options.table is not None:
-        start = max(0, slice_.span.start - _TIME_GENERATED_BEFORE)
-        end = min(END_OF_TIME - 1, slice_.span.end + _TIME_GENERATED_AFTER)
-        body["timespan"] = f"{format_instant(start)}/{format_instant(end)}"
+        body["timespan"] = _timespan(slice_.span, reach)
     return body
+
+
+def _timespan(span: Window, reach: Reach) -> str:
+    start = max(0, span.start - reach.before * DAY)
+    end = min(END_OF_TIME - 1, span.end + reach.after * DAY)
+    return f"{format_instant(start)}/{format_instant(end)}"
 
 
 class LogAnalytics:
@@ -101,10 +132,14 @@ class LogAnalytics:
         self._options = options
         self._send = tools.connect("log_analytics")
         self._tools = tools
+        self._asked: list[str] = []
         self._bounds = Bounds(rows=MAX_ROWS * 9 // 10, answer_bytes=tools.answer_bytes)
 
-    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
         """Yield the window's rows, slice by slice; where an answer was cut off, ask again in halves."""
+        reach = WIDE if wide else USUAL
         if self._options.table is None and not self._options.splittable:
             yield self._whole(window, deadline)
             return
@@ -113,41 +148,69 @@ class LogAnalytics:
         slices = planned_slices(window, measured, self._bounds)
         in_parts: dict[Window, int] = {}
         for slice_, batch in read_in_order(
-            slices, lambda each: self._fetch(each, deadline), self._tools.pool, self._tools.parallel
+            slices, lambda each: self._fetch(each, reach, deadline), self._tools.pool, self._tools.parallel
         ):
             if slice_.parts > 1:
                 in_parts[slice_.span] = in_parts.get(slice_.span, 0) + len(batch.rows)
-            yield batch
+            yield replace(batch, requests=self._requests())
         for tick, rows in in_parts.items():
-            self._check_parts(tick, rows, deadline)
+            self._check_parts(tick, rows, reach, deadline)
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return how many rows each window holds through the pipeline; one query counts many windows."""
+        if self._options.table is None:
+            return [
+                self._numbers(query_body(self._options, Slice(each), "count"), 1, deadline)[0]
+                for each in windows
+            ]
+        counts: list[int] = []
+        for first in range(0, len(windows), COUNTED_AT_ONCE):
+            some = windows[first : first + COUNTED_AT_ONCE]
+            span = Window(some[0].start, max(each.end for each in some))
+            body = {"query": count_query(self._options, some), "timespan": _timespan(span, WIDE)}
+            answer = self._ask(body, deadline)
+            if not answer.columns:  # see _numbers
+                counts += [0] * len(some)
+                continue
+            numbers = [_number_row(row, 2, body["query"]) for row in answer.rows]
+            if [leg for leg, _ in numbers] != list(range(len(some))):
+                raise ProtocolError("Log Analytics' counts are not those of the windows that were asked for")
+            counts += [count for _, count in numbers]
+        return counts
 
     def _whole(self, window: Window, deadline: float) -> Batch:
         try:
-            return self._fetch(Slice(window), deadline)
+            return self._fetch(Slice(window), USUAL, deadline)
         except AnswerTooLargeError as error:
             raise ExportError(
                 f"{error}; free kql is cut into smaller questions only if it says splittable = true, which "
                 "it may if it gives the same rows when asked in parts. Say so, or shorten the window"
             ) from error
 
-    def _fetch(self, slice_: Slice, deadline: float) -> Batch:
+    def _fetch(self, slice_: Slice, reach: Reach, deadline: float) -> Batch:
         """Ask for a slice's rows; raises IncompleteAnswerError unless they are all there."""
-        answer = self._ask(query_body(self._options, slice_), deadline)
-        return Batch(rows=answer.rows, columns=answer.columns, answer_bytes=answer.answer_bytes)
+        answer = self._ask(query_body(self._options, slice_, reach=reach), deadline)
+        return Batch(
+            rows=answer.rows,
+            columns=answer.columns,
+            answer_bytes=answer.answer_bytes,
+            served_at=answer.served_at,
+        )
 
     def _measure(self, window: Window, deadline: float) -> Measured:
         """Ask how much a window holds, through the pipeline. The engine's estimate is of its own form."""
         size = "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"
         try:
-            rows, answer_bytes = self._numbers(Slice(window), size, 2, deadline)
+            body = query_body(self._options, Slice(window), size)
+            rows, answer_bytes = self._numbers(body, 2, deadline)
         except AnswerTooLargeError:  # even counting takes too long: begin with the whole and halve it
             return Measured(0, 0)
         ticks = window.end - window.start
         return Measured(rows / ticks, answer_bytes / ticks)
 
-    def _check_parts(self, tick: Window, rows: int, deadline: float) -> None:
+    def _check_parts(self, tick: Window, rows: int, reach: Reach, deadline: float) -> None:
         """Compare the parts of one tick with the tick's own count: parts by hash must lose none."""
-        (count,) = self._numbers(Slice(tick), "count", 1, deadline)
+        (count,) = self._numbers(query_body(self._options, Slice(tick), "count", reach), 1, deadline)
         if count != rows:
             raise IncompleteAnswerError(
                 "Log Analytics",
@@ -158,25 +221,36 @@ class LogAnalytics:
                 retryable=True,
             )
 
-    def _numbers(self, slice_: Slice, aggregate: str, width: int, deadline: float) -> list[int]:
-        """Return the one row of an aggregate over a slice."""
-        answer = self._ask(query_body(self._options, slice_, aggregate), deadline)
-        try:
-            (row,) = answer.rows
-            numbers = msgspec.json.decode(row, type=list[int | None])
-            if len(numbers) != width:
-                raise ValueError(f"{len(numbers)} numbers came")
-            return [number or 0 for number in numbers]
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise ProtocolError(
-                f"Log Analytics' answer to {aggregate!r} is not one row of numbers"
-            ) from error
+    def _numbers(self, body: Mapping[str, str], width: int, deadline: float) -> list[int]:
+        """Return the one row of numbers that a query answers."""
+        answer = self._ask(body, deadline)
+        if not answer.columns:  # the workspace holds no data at all, and answers 204 to any query
+            return [0] * width
+        if len(answer.rows) != 1:
+            raise ProtocolError(f"Log Analytics answered {len(answer.rows)} rows where a query has one")
+        return _number_row(answer.rows[0], width, body["query"])
+
+    def _requests(self) -> int:
+        """Return how many questions were asked since this was last called, also those asked in vain."""
+        asked, self._asked = self._asked, []
+        return len(asked)
 
     def _ask(self, body: Mapping[str, str], deadline: float) -> Answer:
+        self._asked.append(body["query"])
         answer = ask(self._send, self._options.workspace, body, wait=WAIT_SECONDS, deadline=deadline)
         if answer.partial is not None:
             raise answer.partial
         return answer
+
+
+def _number_row(row: msgspec.Raw, width: int, query: str) -> list[int]:
+    try:
+        numbers = msgspec.json.decode(row, type=list[int | None])
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"Log Analytics did not answer with numbers to: {query}") from error
+    if len(numbers) != width:
+        raise ProtocolError(f"Log Analytics answered {len(numbers)} numbers, not {width}, to: {query}")
+    return [number or 0 for number in numbers]
 
 
 def check(options: msgspec.Struct) -> Iterator[tuple[str, str, str]]:
@@ -238,4 +312,13 @@ def _open(options: msgspec.Struct, tools: Tools) -> Source:
     return LogAnalytics(options, tools)
 
 
-TYPE = SourceType("log_analytics", False, Options, check, _identity, _open)
+TYPE = SourceType(
+    kind="log_analytics",
+    forgets=False,
+    union=False,
+    retention="30d",  # a table's default; the query API answers older time with nothing, not with an error
+    options=Options,
+    check=check,
+    identity=_identity,
+    open=_open,
+)

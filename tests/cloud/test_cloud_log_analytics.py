@@ -260,6 +260,45 @@ def test_too_large_an_answer_is_partial(caller: Caller, limits: dict[str, int], 
     assert document["error"]["details"][0]["innererror"]["code"] == "-2133196797"
 
 
+@pytest.mark.parametrize(
+    ("too_large", "status", "code"),
+    [("400", 400, "BadArgumentError"), ("413", 413, "PayloadTooLarge"), ("504", 504, "GatewayTimeout")],
+)
+@pytest.mark.parametrize("limits", [{"rows": 3}, {"bytes": 3000}])
+def test_too_large_an_answer_can_be_refused(
+    caller: Caller, limits: dict[str, int], too_large: str, status: int, code: str
+) -> None:
+    """No rows at all; where the engine's word comes through, it is the one of the partial answer."""
+    caller.cloud.set_limits(**limits, too_large=too_large)
+    answer = caller.query("Event")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert inner_code(answer) == ("GatewayTimeout" if status == 504 else "-2133196797")
+    assert ("E_QUERY_RESULT_SET_TOO_LARGE" in answer.text) == (status != 504)
+    assert caller.query("Event | take 2").status_code == 200
+
+
+@pytest.mark.parametrize(("limits", "kept"), [({"rows": 3}, 3), ({"bytes": 3000}, None)])
+def test_rows_can_be_missing_without_a_word(caller: Caller, limits: dict[str, int], kept: int | None) -> None:
+    """Status 200 and no error, but the statistics count every row and byte."""
+    whole = caller.query("Event", Prefer="include-statistics=true").json()
+    caller.cloud.set_limits(**limits, too_large="silent")
+    cut = caller.query("Event", Prefer="include-statistics=true").json()
+    rows = cut["tables"][0]["rows"]
+    assert 0 < len(rows) < 20
+    assert kept is None or len(rows) == kept
+    assert "error" not in cut
+    stated = whole["statistics"]["query"]["datasetStatistics"]
+    assert stated[0]["tableRowCount"] == 20
+    assert cut["statistics"]["query"]["datasetStatistics"] == stated
+    assert "error" not in caller.query("Event").json()
+
+
+def test_what_is_too_large_cannot_be_anything(caller: Caller) -> None:
+    """A word that the stand-in does not know is refused when it is set."""
+    with pytest.raises(ValueError, match="cannot be '418'"):
+        caller.cloud.set_limits(too_large="418")
+
+
 def test_an_answer_at_the_limit_is_whole(caller: Caller) -> None:
     """Exactly as many rows as may be are no error."""
     caller.cloud.set_limits(rows=20)

@@ -39,7 +39,9 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 @pytest.fixture
 def world(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[World]:
-    """A deployment of the app, checked for secrets when the test is over."""
-    made = World(tmp_path, azurite, cloud)
+    """A deployment of the app, in a path with a space, checked for secrets when the test is over."""
+    folder = tmp_path / "a world"
+    folder.mkdir()
+    made = World(folder, azurite, cloud)
     yield made
     made.close()

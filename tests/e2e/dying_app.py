@@ -1,8 +1,8 @@
 """The real app in a process that is killed before its n-th step, as by a power cut.
 
-A step is one request to the storage account, the queue or the source, whoever in the process sends it: the app
-while it plans or exports, or the host while it sends or deletes a message. The setting DIES_BEFORE_STEP is n, and
-only requests that match the regular expression STEPS count ("GET /path").
+A step is one request to the storage account, the queue or the source, whoever in the process sends it: the
+app while it plans or exports, or the host while it sends or deletes a message. The setting DIES_BEFORE_STEP
+is n, and only requests that match the regular expression STEPS count ("GET /path").
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import azure.functions as func
-import requests
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 
 from tests.host.harness import ROOT
 
@@ -31,18 +32,19 @@ _NO_STEP = re.compile(
 def _die_before(step: int, steps: str) -> None:
     """Count the requests of this process that match `steps`, and end it before the one with this number."""
     numbers = itertools.count(1)
-    send = requests.adapters.HTTPAdapter.send
+    send = HTTPAdapter.send
 
-    def counted(self: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, *rest: Any, **named: Any) -> Any:
+    def counted(self: HTTPAdapter, request: PreparedRequest, *rest: Any, **named: Any) -> Any:
         what = f"{request.method} {urlsplit(request.url or '').path}"
         if re.search(steps, what) and not _NO_STEP.match(what):
             number = next(numbers)
             print(f"step {number}: {what}", flush=True)
             if number == step:
-                os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends it at once as well
+                # Windows has no SIGKILL, and ends a process at once for SIGTERM too.
+                os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         return send(self, request, *rest, **named)
 
-    requests.adapters.HTTPAdapter.send = counted  # type: ignore[method-assign]
+    HTTPAdapter.send = counted  # type: ignore[method-assign]  # what every client in this process goes through
 
 
 def _real_app() -> func.FunctionApp:

@@ -1,8 +1,8 @@
 """The whole app in small: host, Azurite and the stand-in cloud, what a test can do to them and what it sees.
 
-The clock is the machine's, so a world has a time line of its own: `World.end` is a whole hour that lies one and a
-half to two and a half hours back, and `World.lag` is such that windows are due up to it and none after it for as long as a test may take.
-Nothing here is shared with the app but the words of its storage layout.
+The clock is the machine's, so a world has a time line of its own: `World.end` is a whole hour that lies one
+and a half to two and a half hours back, and `World.lag` is such that windows are due up to it, and none after
+it for as long as a test may take. Nothing is shared with the app but the words of its storage layout.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Landed:
 class World:
     """One deployment of the app: its settings, its exports file, its containers, and the cloud behind it.
 
-    The names of the queues are fixed, so that an Azurite holds one world at a time: a new one empties the queues.
+    The queues' names are fixed, so that an Azurite holds one world at a time: a new one empties the queues.
     """
 
     def __init__(self, folder: Path, azurite: Azurite, cloud: Cloud, container: str | None = None) -> None:
@@ -102,7 +102,9 @@ class World:
         for queue in (self.queue, self.poison):
             with contextlib.suppress(ResourceNotFoundError):
                 queue.clear_messages()
-        self._closing = [blobs, queues]
+        self._clients = contextlib.ExitStack()
+        self._clients.enter_context(blobs)
+        self._clients.enter_context(queues)
 
     # The time line and the exports file.
 
@@ -111,7 +113,7 @@ class World:
         return instant(self.end + round(hours * HOUR))
 
     def lag(self, hours: float = 0, *, margin: int = 30) -> str:
-        """A lag with which the time up to so many hours after `end` is due, now and for `margin` minutes more.
+        """A lag with which the time up to so many hours after `end` is due now and for `margin` minutes more.
 
         The margin must be less than a window of the export.
         """
@@ -144,17 +146,23 @@ class World:
     # Hosts.
 
     @contextlib.contextmanager
-    def running(self, app_dir: Path = ROOT, invisibility: int = 2, **settings: str) -> Iterator[Running]:
+    def running(self, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
         """Run a host until the block ends. Settings given here go before the world's own."""
-        with self.started(app_dir, invisibility, **settings) as process:
+        with self.started(settings) as process:
             yield Running(self, process.started())
             if process.process.poll() is None:
                 process.stop()
 
-    def started(self, app_dir: Path = ROOT, invisibility: int = 2, **settings: str) -> HostProcess:
-        """Start a host and do not wait: a context manager, for hosts that cannot start."""
+    def started(
+        self, settings: Mapping[str, str] | None = None, *, app_dir: Path = ROOT, invisibility: int = 2
+    ) -> HostProcess:
+        """Start a host, not waiting until it is up; the result is a context manager, which kills it.
+
+        A setting with an empty text is left out. `invisibility` is how long, in seconds, a message is hidden
+        from other hosts after this one was killed.
+        """
         file = self.folder / f"settings-{len(self.processes)}.json"
-        values = {name: text for name, text in {**self.settings, **settings}.items() if text}
+        values = {name: text for name, text in {**self.settings, **(settings or {})}.items() if text}
         file.write_text(json.dumps({"IsEncrypted": False, "Values": values}), encoding="utf-8")
         process = HostProcess(app_dir, "--settings", str(file), "--queue-invisibility", str(invisibility))
         self.processes.append(process)
@@ -209,7 +217,7 @@ class World:
         flights: list[dict[str, str]] = document["in_flight"]
         return flights
 
-    def age_in_flight(self, kind: str = "log_analytics", minutes: int = 31) -> None:
+    def age_in_flight(self, kind: str = "log_analytics", *, minutes: int = 24 * 60) -> None:
         """Make what is in flight look as if it had been queued so much earlier."""
         name = f"in_flight/{kind}.json"
         document = json.loads(self.state.download_blob(name).readall())
@@ -253,8 +261,7 @@ class World:
             documents = [
                 self.state.download_blob(blob.name).readall().decode() for blob in self.state.list_blobs()
             ]
-        for client in self._closing:
-            client.close()
+        self._clients.close()
         for text in (self.consoles(), *documents):
             for what, secret in (
                 ("the client secret", re.escape(self.cloud.client_secret)),

@@ -12,11 +12,12 @@ from local.azurite import Azurite
 from local.cloud import INGESTION_TIME, Cloud
 from local.cloud.tables import TABLES
 from local.compare import Stored, Truth, certainly_due, differences, read_exports
-from tests.e2e.harness import ROOT, World, now
+from local.environment import ROOT
+from tests.e2e.harness import World, now
 
 
 def test_a_wrong_export_disables_itself_and_no_other(world: World) -> None:
-    """Each mistake is an error in the console with export, key and expectation; health says so; the rest lands."""
+    """Each mistake is an error that names export, key and expectation; health is degraded; the rest lands."""
     world.write_exports(
         world.table("wrong", window="8d", colour="blue"),
         world.table("no-rows", pipeline="summarize count() by Computer"),
@@ -35,13 +36,24 @@ def test_a_wrong_export_disables_itself_and_no_other(world: World) -> None:
     assert world.ids() == world.events_at_source()
 
 
+def test_without_an_exports_file_questions_are_still_answered(world: World) -> None:
+    """The missing file is an error in the console and degrades health; nothing is exported."""
+    with world.running() as app:
+        app.export()
+        (error,) = app.lines("ERROR")
+        assert str(world.folder / "exports.toml") in error
+        assert "EXPORTS_FILE" in error
+        assert app.get("/api/health").json()["status"] == "degraded"
+        assert app.post("/api/query", {"query": "Event | count"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
         ({"AzureWebJobsStorage": ""}, ["AzureWebJobsStorage", "UseDevelopmentStorage=true"]),
         (
-            {"AZURE_CLOUD": "mars", "EXPORT_CREDENTIAL": "secret", "EXPORT_ENTRA_MAX_IN_FLIGHT": "none"},
-            ["AZURE_CLOUD", "'mars'", "usgov", "EXPORT_CREDENTIAL", "client_secret", "EXPORT_ENTRA_MAX_IN_FLIGHT"],
+            {"AZURE_CLOUD": "mars", "EXPORT_CREDENTIAL": "key", "EXPORT_ENTRA_MAX_IN_FLIGHT": "none"},
+            ["AZURE_CLOUD", "'mars'", "usgov", "EXPORT_CREDENTIAL", "'key'", "EXPORT_ENTRA_MAX_IN_FLIGHT"],
         ),
         ({"AZURE_CLIENT_SECRET": ""}, ["AZURE_CLIENT_SECRET", "client_secret"]),
     ],
@@ -51,7 +63,7 @@ def test_wrong_settings_stop_the_app_with_their_names(
 ) -> None:
     """The host ends with every wrong setting, what was found and what was expected, and runs nothing."""
     world.write_exports(world.table())
-    with world.started(**settings) as process:
+    with world.started(settings) as process:
         assert process.wait() == 1
         for text in named:
             assert text in process.text
@@ -60,7 +72,7 @@ def test_wrong_settings_stop_the_app_with_their_names(
 
 
 def test_a_name_never_holds_two_sources(world: World, tmp_path: Path, azurite: Azurite, cloud: Cloud) -> None:
-    """Another workspace, or another table, under a name that is taken is refused, and the error names both."""
+    """Another workspace, or another table, under a name that is taken is refused; the error names both."""
     world.write_exports(world.table())
     with world.running() as app:
         app.export()
@@ -90,7 +102,7 @@ def test_a_name_never_holds_two_sources(world: World, tmp_path: Path, azurite: A
 def test_the_example_settings_filled_in_run_the_shipped_exports(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The example with its placeholders replaced, and the stand-in's addresses, signs in with the CLI and exports."""
+    """With its placeholders replaced and the stand-in's addresses, it signs in with the CLI and exports."""
     example = json.loads((ROOT / "local.settings.example.json").read_text(encoding="utf-8"))["Values"]
     filled = {
         name: world.settings[name] if text.startswith("<") else text for name, text in example.items()
@@ -123,8 +135,8 @@ def _made_up_cli(folder: Path, cloud: Cloud) -> Path:
         f"""#!{sys.executable}
 import json, ssl, sys, time, urllib.parse, urllib.request
 resource = next(sys.argv[i + 1] for i, word in enumerate(sys.argv) if word in ("--resource", "--scope"))
-form = {{"grant_type": "client_credentials", "client_id": {cloud.client_id!r}, "client_secret": {cloud.client_secret!r},
-        "scope": resource.removesuffix("/.default") + "/.default"}}
+form = {{"grant_type": "client_credentials", "scope": resource.removesuffix("/.default") + "/.default",
+        "client_id": {cloud.client_id!r}, "client_secret": {cloud.client_secret!r}}}
 answer = urllib.request.urlopen("{cloud.url}/{cloud.tenant_id}/oauth2/v2.0/token",
                                 urllib.parse.urlencode(form).encode(),
                                 context=ssl.create_default_context(cafile={str(cloud.ca_file)!r}))

@@ -6,9 +6,10 @@ from collections import Counter
 
 from local.cloud import INGESTION_TIME, Cloud
 from local.cloud.tables import TABLES
-from local.compare import Expected, Stored, Truth, differences
+from local.compare import SECOND, Expected, Stored, Truth, differences, instant
 from tests.e2e.harness import HOUR, World
 
+LEVEL = {"Event": {"EventLevelName": "Error"}}
 ERRORS = "where EventLevelName == 'Error' | project TimeGenerated, Computer, EventID, RenderedDescription"
 
 
@@ -23,7 +24,9 @@ def truth(cloud: Cloud, window_column: str = "ingestion_time") -> Truth:
     )
 
 
-def wrong(world: World, export: str, table: str, pipeline: str = "", column: str = "ingestion_time") -> list[str]:
+def wrong(
+    world: World, export: str, table: str, pipeline: str = "", column: str = "ingestion_time"
+) -> list[str]:
     """What an independent comparison finds wrong with an export of the three hours before the end."""
     source = "log_analytics" if table else "entra"
     expected = Expected(export, source, table, pipeline, window=HOUR, lag=0, start=0)
@@ -33,7 +36,10 @@ def wrong(world: World, export: str, table: str, pipeline: str = "", column: str
 
 
 def test_everything_lands_value_by_value(world: World) -> None:
-    """Tables by both window columns, a pipeline, free KQL and audits equal what the cloud holds, in whole hours."""
+    """Tables by both window columns, a pipeline, free KQL and several pages of audits equal the source.
+
+    So do the rows that lie just at a window's edge, and a tick before it.
+    """
     free = f"Event | where TimeGenerated >= window_start and TimeGenerated < window_end | {ERRORS}"
     world.write_exports(
         world.table("errors", pipeline=ERRORS),
@@ -43,7 +49,12 @@ def test_everything_lands_value_by_value(world: World) -> None:
         world.table("free", table=None, kql=free),
         world.audits(),
     )
-    world.cloud.add_audits([{"activityDateTime": world.at(-1.5)} for _ in range(2100)])  # three pages and an empty one
+    world.cloud.add_audits([{"activityDateTime": world.at(-1.5)} for _ in range(2100)])
+    for edge in (world.end - hours * HOUR for hours in range(4)):
+        for time in (instant(edge), f"{instant(edge - SECOND)[:-1]}.9999999Z"):
+            for table in ("Event", "SigninLogs", "AzureActivity", "Heartbeat"):
+                world.cloud.add_rows(table, [{"TimeGenerated": time, **LEVEL.get(table, {})}], ingested=time)
+            world.cloud.add_audits([{"activityDateTime": time}])
     with world.running() as app:
         app.export("log_analytics", "entra")
     assert wrong(world, "errors", "Event", ERRORS) == []
@@ -74,14 +85,51 @@ def test_a_rerun_changes_nothing(world: World) -> None:
 
 def test_two_hosts_share_the_work(world: World) -> None:
     """Two hosts on one queue each export some of the windows, and every window lands once."""
-    world.write_exports(world.table(window="10m", lag=world.lag(margin=5)))
-    world.cloud.fail("log_analytics", "slow", count=None, seconds=0.2)
+    world.write_exports(world.table(window="15m", lag=world.lag(margin=7)))
+    world.cloud.fail("log_analytics", "slow", count=None, seconds=0.15)
     with world.running() as one, world.running() as other:
         one.export()
         shares = [len(app.lines("window exported")) for app in (one, other)]
-    assert sum(shares) == len(world.windows()) == 18
+    assert sum(shares) == len(world.windows()) == 12
     assert min(shares) > 0
     assert world.ids() == world.events_at_source()
+
+
+def test_two_hosts_on_one_window_store_it_once(world: World) -> None:
+    """When both work on the same window at the same time, one stores it and the other gives way."""
+    world.write_exports(world.table(start=world.at(-1)))
+    with world.running({"AzureWebJobs.export_window.Disabled": "true"}) as app:
+        app.run_timer()
+    order = world.queue.receive_message()
+    assert order is not None
+    world.queue.clear_messages()
+    world.cloud.fail("log_analytics", "slow", count=None, seconds=1)
+    with world.running() as one, world.running() as other:
+        for _ in range(2):
+            world.queue.send_message(order.content)
+        one.wait_until_idle()
+        began, stored, gave_way = (
+            [len(app.lines(text)) for app in (one, other)]
+            for text in ("Executing 'Functions.export_window'", "window exported", "window left to")
+        )
+    assert began == [1, 1]
+    assert sorted(stored) == [0, 1]
+    assert sorted(gave_way) == [0, 1]
+    assert world.hours() == [(-1, 0)]
+    assert world.ids() == world.events_at_source(-1)
+
+
+def test_a_window_too_large_for_one_answer_lands_whole(world: World) -> None:
+    """Where the service cuts answers off at a few rows or bytes, windows are asked for in slices."""
+    for limits in ({"rows": 7}, {"rows": 500_000, "bytes": 6_000}):
+        world.cloud.set_limits(**limits)
+        name = f"by-{list(limits)[-1]}"
+        world.write_exports(world.table(name))
+        with world.running() as app:
+            app.export()
+        assert world.hours(name) == [(-3, -2), (-2, -1), (-1, 0)]
+        assert world.ids(name) == world.events_at_source()
+        assert min(int(blob.metadata["slices"]) for blob in world.landed(name)) > 1
 
 
 def test_late_rows_land_once_in_a_later_window(world: World) -> None:

@@ -49,7 +49,7 @@ def test_an_answer_has_the_values_of_microsofts_client(app: Running, table: str)
     assert [column["name"] for column in ours["columns"]] == list(theirs.columns)
     assert [column["type"] for column in ours["columns"]] == list(theirs.columns_types)
     kinds = theirs.columns_types
-    rows = [[_as_the_client(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in ours["rows"]]
+    rows = [list(map(_as_the_client, row, kinds)) for row in ours["rows"]]
     assert rows == [list(row) for row in theirs.rows]
     assert [list(map(type, row)) for row in rows] == [list(map(type, row)) for row in theirs.rows]
     assert ours["returned"] == len(rows) > 0
@@ -63,7 +63,8 @@ def test_top_cuts_and_says_so(app: Running) -> None:
     question = {"query": "Event | take 5", "timespan": "P1D"}
     for top, returned, truncated in ((3, 3, True), (5, 5, False), (6, 5, False)):
         answer = app.post("/api/query", {**question, "top": top}).json()
-        assert (answer["returned"], len(answer["rows"]), answer["truncated"]) == (returned, returned, truncated)
+        assert (answer["returned"], answer["truncated"]) == (returned, truncated)
+        assert len(answer["rows"]) == returned
 
 
 def test_a_query_may_end_in_a_comment_or_a_semicolon(app: Running) -> None:
@@ -138,7 +139,7 @@ def test_a_wrong_request_is_told_its_field(app: Running, body: object, field: st
 
 
 def test_an_error_of_the_service_is_passed_on_whole(app: Running) -> None:
-    """Its code path, its message and its request id; 400 stays 400, a refusal of the app's own rights is 502."""
+    """Its code path, its message and its request id; 400 stays 400, a refusal of the app itself is 502."""
     problem = _problem(app.post("/api/query", {"query": "Event | where Nope == 1"}), 400)
     assert problem["code"] == "BadArgumentError/SemanticError/SEM0100"
     assert "'Nope'" in problem["detail"]
@@ -152,7 +153,7 @@ def test_an_error_of_the_service_is_passed_on_whole(app: Running) -> None:
 
 def test_a_secret_that_is_refused_is_no_500(app: Running) -> None:
     """The answer says that the app could not sign in, with Entra ID's code, and shows no secret."""
-    with app.world.running(AZURE_CLIENT_SECRET="not the secret") as other:
+    with app.world.running({"AZURE_CLIENT_SECRET": "not the secret"}) as other:
         answer = other.post("/api/query", {"query": "Event | count"})
         problem = _problem(answer, 502)
         assert "AADSTS7000215" in problem["detail"]
@@ -200,7 +201,10 @@ def _ask_with_microsofts_client(cloud: Cloud, query: str, start: str, end: str) 
         authority=cloud.url, disable_instance_discovery=True, connection_verify=str(cloud.ca_file),
     )  # fmt: skip
     with credential, LogsQueryClient(
-        credential, endpoint=cloud.url, audience="https://api.loganalytics.io", connection_verify=str(cloud.ca_file)
+        credential,
+        endpoint=cloud.url,
+        audience="https://api.loganalytics.io",
+        connection_verify=str(cloud.ca_file),
     ) as client:
         timespan = (datetime.fromisoformat(start), datetime.fromisoformat(end))
         answer = client.query_workspace(cloud.workspace_id, query, timespan=timespan)
@@ -209,7 +213,7 @@ def _ask_with_microsofts_client(cloud: Cloud, query: str, start: str, end: str) 
 
 
 def _as_the_client(cell: object, kind: str) -> object:
-    """A cell as azure-monitor-query gives it: instants cut to microseconds, and guid and timespan through str()."""
+    """A cell as azure-monitor-query gives it: instants cut to microseconds, guid and timespan as text."""
     if kind == "datetime" and isinstance(cell, str):
         micros = (ticks(cell) - ticks("1970-01-01T00:00:00Z")) // 10
         return datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)

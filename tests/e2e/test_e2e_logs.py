@@ -19,8 +19,8 @@ def test_each_exported_window_is_one_line(world: World) -> None:
     with world.running() as app:
         app.export()
         told = [EVENT.fullmatch(line) for line in app.lines("window exported")]
-    found = sorted((one["start"], one["end"], one["rows"], one["bytes"], one["attempt"]) for one in told if one)
-    assert found == [
+    found = [one.group("start", "end", "rows", "bytes", "attempt") for one in told if one]
+    assert sorted(found) == [
         (
             blob.metadata["window_start"], blob.metadata["window_end"], blob.metadata["rows"],
             str(len(blob.content)), "1",
@@ -30,7 +30,7 @@ def test_each_exported_window_is_one_line(world: World) -> None:
 
 
 def test_an_export_is_told_in_lines_of_its_own_and_no_others(world: World) -> None:
-    """Between start and stop the console has the host's lines and the app's events: nothing of any library's."""
+    """Between start and stop the console has the host's lines and the app's events, and no library's."""
     world.write_exports(world.table(), world.audits())
     with world.running() as app:
         app.export("log_analytics", "entra")
@@ -41,7 +41,7 @@ def test_an_export_is_told_in_lines_of_its_own_and_no_others(world: World) -> No
 
 
 def test_a_window_that_needs_a_second_try_says_so(world: World) -> None:
-    """The failure is an error with its attempt and the service's words; the success tells which attempt it was."""
+    """The failure is an error with its attempt and what happened; the success tells which attempt it was."""
     world.cloud.fail("log_analytics", "wrong_content")
     world.write_exports(world.table(start=world.at(-1)))
     with world.running() as app:

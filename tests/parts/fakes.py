@@ -1,26 +1,21 @@
-"""What the tests of the parts stand on: a clock, a source, an export, and a world that holds them."""
+"""What the tests of the parts stand on: a clock, a source with its data, and exports of it."""
 
-import gzip
-import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
-from shared.errors import ExportError
-from shared.exporter import Exporter
-from shared.formats import FORMATS
-from shared.model import Batch, Container, Export, Kind, Measured, Message, Receipt, Source, Window
-from shared.planner import Planner
-from shared.state import State
+from shared.configs import Config, canonical, digest
+from shared.model import Batch, Export, Kind, Measured, Message, Reason, Source, SourceType, Tools, Window
 from shared.windows import (
     MINUTE,
     SECOND,
+    format_duration,
     format_instant,
+    overlap,
     parse_duration,
     parse_instant,
 )
-from tests.parts.memory_container import MemoryContainer
 
 NOW = parse_instant("2026-11-21T12:20:00Z")
 ROW_EVERY = 10 * MINUTE
@@ -55,6 +50,40 @@ class Crashed(BaseException):
     """The process ended here; nothing may catch it and go on."""
 
 
+class FakeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export of the fake source is told; ``pipeline`` only changes its digest."""
+
+    pipeline: str = ""
+
+
+def _identity(_options: msgspec.Struct, _tenant_id: str | None) -> Mapping[str, str]:
+    return {"table": "Event"}
+
+
+def _open(_options: msgspec.Struct, _tools: Tools) -> Source:
+    raise AssertionError("the world opens its sources itself")
+
+
+def _source_type(kind: Kind, *, forgets: bool) -> SourceType:
+    return SourceType(
+        kind=kind,
+        forgets=forgets,
+        union=forgets,
+        retention=None,
+        options=FakeOptions,
+        check=lambda _: (),
+        identity=_identity,
+        open=_open,
+    )
+
+
+SOURCES: Mapping[str, SourceType] = {
+    "log_analytics": _source_type("log_analytics", forgets=False),
+    "entra": _source_type("entra", forgets=True),
+}
+"""The fake source under both kinds: one counts and keeps its rows, one forgets them and is read again."""
+
+
 def make_export(
     name: str = "events",
     *,
@@ -63,26 +92,36 @@ def make_export(
     offset: str = "0s",
     lag: str = "15m",
     start: str = "-6h",
+    recheck: Sequence[str] = (),
+    retention: str | None = None,
+    keep: str | None = None,
     format_: str = "jsonl.gz",
     pipeline: str = "",
     identity: Mapping[str, str] | None = None,
 ) -> Export:
     """Return an export as the exports file would give it; ``pipeline`` only changes its digest."""
+    options = FakeOptions(pipeline=pipeline)
     who = {"table": "Event"} if identity is None else dict(identity)
-    config = msgspec.json.encode([kind, window, offset, format_, pipeline, who])
+    shift = parse_duration(offset) % parse_duration(window)
+    config = canonical(
+        Config(kind, window, format_duration(shift), format_, msgspec.to_builtins(options), who)
+    )
     return Export(
         name=name,
         source=kind,
         kind=kind,
-        options=msgspec.Struct(),
+        options=options,
         window=parse_duration(window),
-        offset=parse_duration(offset) % parse_duration(window),
+        offset=shift,
         lag=parse_duration(lag),
         start=-parse_duration(start[1:]) if start.startswith("-") else parse_instant(start),
+        recheck=tuple(parse_duration(age) for age in recheck),
+        retention=None if retention is None else parse_duration(retention),
+        keep=None if keep is None else parse_duration(keep),
         format=format_,
         identity=who,
         config=config,
-        digest=hashlib.sha256(config).hexdigest()[:16],
+        digest=digest(config),
     )
 
 
@@ -93,9 +132,9 @@ def between(start: str, end: str) -> Window:
     return Window(*ends)
 
 
-def order(export: Export, window: Window) -> Message:
+def order(export: Export, window: Window, reason: Reason = "schedule") -> Message:
     """Return the message that orders a window with an export's own configuration."""
-    return Message(export.name, window, "schedule", export.digest, "00")
+    return Message(export.name, window, reason, export.digest, "00")
 
 
 def rows_of(window: Window) -> list[str]:
@@ -104,117 +143,73 @@ def rows_of(window: Window) -> list[str]:
     return [f'{{"at":"{format_instant(at)}"}}' for at in range(first, window.end, ROW_EVERY)]
 
 
+def row_at(time: str, **more: object) -> str:
+    """Return a row of a time of day such as ``10:05:00.0000001`` on 2026-11-21, perhaps with more in it."""
+    at = format_instant(parse_instant(f"2026-11-21T{time}Z"))
+    return msgspec.json.encode({"at": at, **more}).decode()
+
+
+def time_of(row: str) -> str:
+    """Return the time of a row as the service writes it."""
+    return row[7:35]
+
+
 class FakeSource:
-    """Gives the rows of ``rows_of``, in batches of ``size``. ``errors`` are raised first, one a reading."""
+    """Gives the rows of ``rows_of``, in batches of ``size``. ``errors`` are raised first, one a question.
+
+    ``late`` are rows beside them that the source holds by now, ``far`` those that only a wide reading finds,
+    ``gone`` those that it holds no longer; ``served_at`` is its own time.
+    """
 
     def __init__(self, size: int = 4) -> None:
         self.size = size
         self.errors: list[BaseException] = []
+        self.late: list[str] = []
+        self.far: list[str] = []
+        self.gone: set[str] = set()
+        self.served_at: int | None = None
         self.read_windows: list[Window] = []
+        self.counted: list[list[Window]] = []
         self.measured: list[Measured | None] = []
+
+    def holds(self, window: Window, *, wide: bool = True) -> list[str]:
+        """Return the rows of a window, as widely as it can look or not, in order of time."""
+        known = [
+            row
+            for row in [*self.late, *(self.far if wide else [])]
+            if window.start <= parse_instant(time_of(row)) < window.end
+        ]
+        return sorted(row for row in [*rows_of(window), *known] if row not in self.gone)
 
     def read(
         self,
         window: Window,
         deadline: float,  # noqa: ARG002 - the clock stands still
         measured: Measured | None,
+        *,
+        wide: bool = False,
     ) -> Iterator[Batch]:
         """Yield the window's rows."""
         self.read_windows.append(window)
         self.measured.append(measured)
         if self.errors:
             raise self.errors.pop(0)
-        rows = rows_of(window)
+        rows = self.holds(window, wide=wide)
         for at in range(0, len(rows), self.size):
             part = rows[at : at + self.size]
-            times = [row[7:-2] for row in part]
-            yield Batch([msgspec.Raw(row.encode()) for row in part], times=times, answer_bytes=100)
+            yield Batch(
+                [msgspec.Raw(row.encode()) for row in part],
+                times=[time_of(row) for row in part],
+                answer_bytes=100,
+                served_at=self.served_at,
+            )
 
-
-@dataclass
-class World:
-    """One storage account, one queue and the app on them, all in memory.
-
-    ``data`` and ``documents`` are the two containers; ``queue`` holds the messages that wait.
-    """
-
-    exports: list[Export] = field(default_factory=lambda: [make_export()])
-    clock: FakeClock = field(default_factory=FakeClock)
-    data: MemoryContainer = field(default_factory=MemoryContainer)
-    documents: MemoryContainer = field(default_factory=MemoryContainer)
-    source: Source = field(default_factory=FakeSource)
-    limits: dict[Kind, int] = field(default_factory=lambda: {"log_analytics": 2, "entra": 1})
-    queue: list[Message] = field(default_factory=list)
-
-    def state(self, documents: Container | None = None) -> State:
-        """Return the state as a new process sees it: nothing remembered."""
-        return State(documents or self.documents, self.clock)
-
-    def planner(self, documents: Container | None = None) -> Planner:
-        """Return the planner of a new process."""
-        return Planner(self.exports, {"entra"}, self.limits, self.data, self.state(documents), self.clock)
-
-    def exporter(
-        self,
-        *,
-        data: Container | None = None,
-        documents: Container | None = None,
-        source: Source | None = None,
-        state: State | None = None,
-    ) -> Exporter:
-        """Return the exporter of a new process, perhaps over wrapped parts."""
-        chosen = source or self.source
-        state = state or self.state(documents)
-        return Exporter(self.exports, lambda _: chosen, FORMATS, data or self.data, state, self.clock)
-
-    def plan(self, kind: Kind = "log_analytics") -> list[Message]:
-        """Do what a timer does; return the messages, which also go to the queue."""
-        messages = self.planner().plan(kind)
-        self.queue += messages
-        return messages
-
-    def deliver(self, message: Message) -> Receipt | None:
-        """Do what the queue function does with a message."""
-        receipt = self.exporter().run(message)
-        self.queue += self.planner().top_up(message)
-        return receipt
-
-    def give_up(self, message: Message) -> None:
-        """Do what the poison-queue function does with a message."""
-        self.exporter().give_up(message)
-        self.queue += self.planner().top_up(message)
-
-    def drain(self) -> list[Window]:
-        """Deliver until the queue is empty; return the windows in the order of their delivery."""
-        done = []
-        while self.queue:
-            message = self.queue.pop(0)
-            try:
-                self.deliver(message)
-            except ExportError:
-                self.give_up(message)
-            done.append(message.window)
-        return done
-
-    def stored(self, export: str = "events") -> list[Window]:
-        """Return the windows that have blobs, oldest first, from the names alone."""
-        names = [blob.name.rpartition("/")[2] for blob in self.data.list(f"{export}/")]
-        return sorted(_window(name.partition(".")[0]) for name in names)
-
-    def stored_rows(self, export: str = "events") -> list[str]:
-        """Return the rows of all the blobs of an export, in order of time."""
-        rows: list[str] = []
-        for blob in self.data.list(f"{export}/"):
-            rows += read_rows(self.data, blob.name)
-        return sorted(rows)
-
-
-def read_rows(data: Container, name: str) -> list[str]:
-    """Return the lines of a stored blob."""
-    document = data.read(name)
-    assert document is not None, f"there is no blob {name}"
-    content = gzip.decompress(document.data) if name.endswith(".gz") else document.data
-    return content.decode().splitlines()
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:  # noqa: ARG002 - see read
+        """Return how many rows each window holds."""
+        self.counted.append(list(windows))
+        if self.errors:
+            raise self.errors.pop(0)
+        return [len(self.holds(window)) for window in windows]
 
 
 def tiles(windows: Sequence[Window], span: Window) -> bool:
@@ -223,14 +218,12 @@ def tiles(windows: Sequence[Window], span: Window) -> bool:
     return all(one == other for one, other in zip(edges[::2], edges[1::2], strict=True))
 
 
+def disjoint(windows: Sequence[Window]) -> bool:
+    """Whether no two windows have a tick in common."""
+    ordered = sorted(windows)
+    return not any(overlap(one, other) for one, other in itertools.pairwise(ordered))
+
+
 def texts(windows: Iterable[Window]) -> list[str]:
-    """Return windows as short text: ``10:00-11:00``, or ``21T10:00-22T00:00`` over two days."""
+    """Return windows as short text: ``10:00-11:00``."""
     return [f"{format_instant(each.start)[11:16]}-{format_instant(each.end)[11:16]}" for each in windows]
-
-
-def _window(text: str) -> Window:
-    start, end = (
-        parse_instant(f"{part[:4]}-{part[4:6]}-{part[6:11]}:{part[11:13]}:{part[13:]}")
-        for part in text.split("_")
-    )
-    return Window(start, end)

@@ -1,6 +1,6 @@
 """Wrappers that stand between the exporter and its storage and source, and fail or wait at each step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from shared.model import Batch, Container, Measured, Source, Window
@@ -46,7 +46,7 @@ class Steps:
         return cast("Container", wrapped)  # its methods are made on demand
 
     def source(self, inner: Source) -> Source:
-        """Wrap a source; each batch is a step, and so is the end."""
+        """Wrap a source; a reading is one step, and nothing of one that fails is given on."""
         return _Source(inner, self._interfere)
 
 
@@ -73,10 +73,12 @@ class _Source:
         self._inner = inner
         self._interfere = interfere
 
-    def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
-        batches = self._inner.read(window, deadline, measured)
-        while True:
-            batch = self._interfere("source", lambda: next(batches, None))
-            if batch is None:
-                return
-            yield batch
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
+        read = self._inner.read
+        yield from self._interfere("source", lambda: list(read(window, deadline, measured, wide=wide)))
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        counts: list[int] = self._interfere("count", lambda: self._inner.count(windows, deadline))
+        return counts

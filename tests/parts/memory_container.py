@@ -57,8 +57,11 @@ class MemoryContainer:
         *,
         etag: str | None,
         content_type: str,
-    ) -> None:
-        """Make blocks and metadata the blob, and forget every other block that was staged for it."""
+    ) -> str:
+        """Make blocks and metadata the blob, and forget every other block that was staged for it.
+
+        Returns the new ETag.
+        """
         with self._lock:
             self._check(name, etag)
             before = self._blobs.get(name)
@@ -67,7 +70,7 @@ class MemoryContainer:
                 raise ConflictError(f"committing {name}: somebody else wrote first (InvalidBlockList)")
             chosen = {block: known[block] for block in blocks}
             data = b"".join(known[block] for block in blocks)
-            self._put(name, data, metadata, content_type, chosen)
+            return self._put(name, data, metadata, content_type, chosen)
 
     def read(self, name: str) -> Document | None:
         """Return a small blob, or None where there is none."""
@@ -82,9 +85,11 @@ class MemoryContainer:
             self._check(name, etag)
             self._put(name, data, metadata or {}, "application/json", {})
 
-    def delete(self, name: str) -> None:
-        """Delete a blob; one that is gone already is no error."""
+    def delete(self, name: str, *, etag: str | None = None) -> None:
+        """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
         with self._lock:
+            if etag is not None and name in self._blobs:
+                self._check(name, etag)
             self._blobs.pop(name, None)
 
     def _check(self, name: str, etag: str | None) -> None:
@@ -99,7 +104,8 @@ class MemoryContainer:
         metadata: Mapping[str, str],
         content_type: str,
         blocks: Mapping[str, bytes],
-    ) -> None:
+    ) -> str:
         blob = Blob(name, f'"0x{next(self._etags):X}"', len(data), dict(metadata))
         self._blobs[name] = _Stored(blob, data, content_type, blocks)
         self._staged.pop(name, None)
+        return blob.etag

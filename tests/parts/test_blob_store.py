@@ -18,10 +18,9 @@ from azure.storage.blob import BlobServiceClient
 from local.azurite import ACCOUNT_KEY, Azurite
 from shared.blob_store import BlobContainer, BlobStore
 from shared.errors import StorageError
-from shared.exporter import Exporter
-from shared.formats import FORMATS
 from shared.settings import Credential, Storage
-from tests.parts.fakes import FakeSource, World, between, order, read_rows, rows_of
+from tests.parts.fakes import between, order, rows_of
+from tests.parts.world import World, read_rows
 
 CREDENTIAL = Credential("client_secret", "https://login.example", "tenant", "client", "secret")
 
@@ -190,16 +189,10 @@ def test_nothing_is_reached_before_it_is_used() -> None:
 
 def test_a_window_lands_in_real_storage(azurite: Azurite) -> None:
     """The exporter's own sequence of calls does on Azurite what it does in memory, and a rerun nothing."""
-    world = World()
     data, documents = (by_connection_string(azurite.connection_string) for _ in range(2))
+    world = World(data=data, documents=documents)
     window = between("10:00", "11:00")
-
-    def exporter() -> Exporter:
-        return Exporter(
-            world.exports, lambda _: FakeSource(), FORMATS, data, world.state(documents), world.clock
-        )
-
-    assert exporter().run(order(world.exports[0], window)) is not None
-    assert exporter().run(order(world.exports[0], window)) is None
+    assert world.exporter().run(order(world.exports[0], window)) is not None
+    assert world.exporter().run(order(world.exports[0], window)) is None
     (blob,) = data.list("events/")
     assert read_rows(data, blob.name) == rows_of(window)

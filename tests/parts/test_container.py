@@ -30,9 +30,9 @@ def container(request: pytest.FixtureRequest) -> Container:
 
 def commit(
     container: Container, blocks: list[str], *, name: str = "blob", etag: str | None = None, **metadata: str
-) -> None:
-    """Commit blocks of a blob."""
-    container.commit(name, blocks, metadata, etag=etag, content_type="application/gzip")
+) -> str:
+    """Commit blocks of a blob; return its ETag."""
+    return container.commit(name, blocks, metadata, etag=etag, content_type="application/gzip")
 
 
 def etag_of(container: Container, name: str = "blob") -> str:
@@ -94,7 +94,7 @@ def test_write_replaces_what_it_read(container: Container) -> None:
 @pytest.mark.parametrize("write", ["write", "commit"])
 def test_replacing_what_is_gone_is_a_conflict(container: Container, write: str) -> None:
     """A blob that was deleted since it was read is not brought back."""
-    again: dict[str, Callable[[str], None]] = {
+    again: dict[str, Callable[[str], object]] = {
         "write": lambda etag: container.write("blob", b"second", etag=etag),
         "commit": lambda etag: commit(container, ["a"], etag=etag),
     }
@@ -104,6 +104,20 @@ def test_replacing_what_is_gone_is_a_conflict(container: Container, write: str) 
     container.stage("blob", "a", b"second")
     with pytest.raises(ConflictError):
         again[write](stale)
+    assert container.head("blob") is None
+
+
+def test_a_conditional_delete_spares_what_was_replaced(container: Container) -> None:
+    """With an ETag only that version is deleted; one that is gone already is no error."""
+    container.write("blob", b"first", etag=None)
+    stale = etag_of(container)
+    container.write("blob", b"second", etag=stale)
+    with pytest.raises(ConflictError):
+        container.delete("blob", etag=stale)
+    assert content(container) == b"second"
+    present = etag_of(container)
+    container.delete("blob", etag=present)
+    container.delete("blob", etag=present)
     assert container.head("blob") is None
 
 
@@ -125,11 +139,11 @@ def test_staged_blocks_become_a_blob_at_once(container: Container) -> None:
     assert container.head("blob") is None
     assert container.read("blob") is None
     assert list(container.list("")) == []
-    commit(container, ["a", "b"], rows="2", window_start="2026-11-21T10:00:00Z", first_time="")
+    etag = commit(container, ["a", "b"], rows="2", window_start="2026-11-21T10:00:00Z", first_time="")
     assert content(container) == b"hello world"
     blob = container.head("blob")
     assert blob is not None
-    assert (blob.name, blob.size) == ("blob", 11)
+    assert (blob.name, blob.size, blob.etag) == ("blob", 11, etag)
     assert blob.metadata == {"rows": "2", "window_start": "2026-11-21T10:00:00Z", "first_time": ""}
 
 

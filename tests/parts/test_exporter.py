@@ -3,33 +3,29 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from shared import exporter as exporter_module
+from shared import staging as staging_module
 from shared.errors import ConflictError, DeadlineError, ServiceError, StorageError, TransportError
-from shared.exporter import DEADLINE_SECONDS
-from shared.model import Batch, Export, Measured, Receipt, Window
+from shared.model import Batch, Measured, Receipt, Window
+from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
-from shared.state import State
 from shared.windows import HOUR
 from tests.parts.fakes import (
     Crashed,
     FakeSource,
-    World,
     between,
     make_export,
     order,
-    read_rows,
     rows_of,
     texts,
 )
-from tests.parts.faulty import Act, FailsAt, Interfere, Steps
-from tests.parts.lockstep import Worker, interleavings
+from tests.parts.faulty import Act, FailsAt, Steps
 from tests.parts.memory_container import MemoryContainer
+from tests.parts.world import World, read_rows
 
 WINDOW = between("10:00", "11:00")
 NAME = "events/window_date=2026-11-21/window_hour=10/20261121T100000Z_20261121T110000Z.jsonl.gz"
@@ -80,13 +76,10 @@ def test_the_configuration_is_kept_before_the_blob() -> None:
         return act()
 
     steps = Steps(watch)
-    exporter = world.exporter(
-        data=steps.container(world.data), state=State(steps.container(world.documents), world.clock)
-    )
+    exporter = world.exporter(data=steps.container(world.data), documents=steps.container(world.documents))
     exporter.run(order(world.exports[0], WINDOW))
     digest = world.exports[0].digest
     assert seen.index(f"write events/configs/{digest}") < seen.index(f"stage {NAME}".partition(".")[0])
-    assert seen[-1].startswith("commit")
 
 
 def test_a_rerun_changes_nothing() -> None:
@@ -115,8 +108,8 @@ def test_the_same_rows_give_the_same_bytes() -> None:
 def test_a_window_without_rows_is_a_valid_empty_file(format_: str, *, empty: bool) -> None:
     """It is stored like any other, so that it is covered and its receipt says: no rows."""
 
-    class Empty:
-        def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:  # noqa: ARG002
+    class Empty(FakeSource):
+        def read(self, *_positional: Any, **_named: Any) -> Iterator[Batch]:
             yield Batch([])
 
     world = planned_world(format_=format_)
@@ -131,7 +124,7 @@ def test_a_window_without_rows_is_a_valid_empty_file(format_: str, *, empty: boo
 
 def test_a_large_window_is_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """All block ids of a blob have one length, no block is larger than said, and the order is kept."""
-    monkeypatch.setattr(exporter_module, "BLOCK_BYTES", 17)
+    monkeypatch.setattr(staging_module, "BLOCK_BYTES", 17)
     staged: list[tuple[str, int]] = []
 
     class Noting(MemoryContainer):
@@ -168,7 +161,7 @@ def test_an_error_that_a_retry_can_mend_is_raised() -> None:
     world.source.errors = [TransportError("broken off")]
     with pytest.raises(TransportError):
         world.exporter().run(order(world.exports[0], WINDOW))
-    assert world.state().failures("events") == []
+    assert world.journal().failures("events") == []
     assert world.stored() == []
 
 
@@ -182,7 +175,7 @@ def test_an_error_that_no_retry_mends_is_recorded(caplog: pytest.LogCaptureFixtu
         )
     ]
     assert world.exporter().run(order(world.exports[0], WINDOW)) is None
-    (failure,) = world.state().failures("events")
+    (failure,) = world.journal().failures("events")
     assert (failure.window, failure.times) == (WINDOW, 1)
     assert "no role" in caplog.text
     assert "r-1" in caplog.text
@@ -194,7 +187,7 @@ def test_a_poisoned_message_is_recorded() -> None:
     world = planned_world()
     for times in (1, 2):
         world.exporter().give_up(order(world.exports[0], WINDOW))
-        (failure,) = world.state().failures("events")
+        (failure,) = world.journal().failures("events")
         assert failure.times == times
 
 
@@ -214,9 +207,9 @@ def test_a_window_that_takes_too_long_is_given_back() -> None:
     world = planned_world()
 
     class Slow(FakeSource):
-        def read(self, window: Window, deadline: float, measured: Measured | None) -> Iterator[Batch]:
+        def read(self, window: Window, deadline: float, *rest: Any, **named: Any) -> Iterator[Batch]:
             assert deadline == world.clock.monotonic() + DEADLINE_SECONDS
-            for batch in super().read(window, deadline, measured):
+            for batch in super().read(window, deadline, *rest, **named):
                 world.clock.sleep(DEADLINE_SECONDS * 0.6)
                 yield batch
 
@@ -240,7 +233,7 @@ def _fail_at(world: World, number: int, error: BaseException, *, after: bool) ->
     steps = Steps(failing)
     exporter = world.exporter(
         data=steps.container(world.data),
-        state=State(steps.container(world.documents), world.clock),
+        documents=steps.container(world.documents),
         source=steps.source(world.source),
     )
     with contextlib.suppress(Crashed, StorageError):
@@ -262,16 +255,18 @@ def test_a_failure_at_any_step_costs_nothing(*, after: bool, crash: bool) -> Non
         if step is None:
             break
         happened.append(step.partition(" ")[0])
-    assert happened == ["read", "write", "list", "list", "write", *["source"] * 3, "stage", "commit"]
+    assert happened == [
+        "read", "write", *["list"] * 4, "write", "source", "stage", "commit", *["list"] * 2
+    ]  # fmt: skip
 
 
 def test_a_commit_whose_answer_was_lost_is_recognised() -> None:
     """The client repeats the commit and is refused by its own blob: the receipt shows that it is its own."""
 
     class Lossy(MemoryContainer):
-        def commit(self, *positional: Any, **named: Any) -> None:
+        def commit(self, *positional: Any, **named: Any) -> str:
             super().commit(*positional, **named)
-            super().commit(*positional, **named)
+            return super().commit(*positional, **named)
 
     world = planned_world()
     world.data = Lossy()
@@ -284,81 +279,10 @@ def test_a_refused_commit_without_a_blob_is_tried_again() -> None:
     """Where the blob that won is gone again, the message comes back."""
 
     class Contested(MemoryContainer):
-        def commit(self, *_positional: object, **_named: object) -> None:
+        def commit(self, *_positional: Any, **_named: Any) -> str:
             raise ConflictError("somebody else wrote first")
 
     world = planned_world()
     world.data = Contested()
     with pytest.raises(ConflictError):
         world.exporter().run(order(world.exports[0], WINDOW))
-
-
-class Lossy:
-    """Commits, loses the answer, and commits again, as the storage client does."""
-
-    def __init__(self, inner: Interfere) -> None:
-        self._inner = inner
-
-    def __call__(self, name: str, act: Act) -> object:
-        """Pass a step on; a commit happens twice."""
-        result = self._inner(name, act)
-        return act() if name.startswith("commit") else result
-
-
-def _workers(world: World, jobs: Sequence[tuple[Export, Window]], *, lossy: bool) -> list[Worker]:
-    """Return one worker a job, each with its own configuration; the first may lose its commit's answer."""
-
-    def worker(number: int, export: Export, window: Window) -> Worker:
-        mine = replace(world, exports=[export])
-        mine.state().register(export)
-
-        def run(interfere: Interfere) -> object:
-            # The documents are left out: they are written create-only and before the steps that matter.
-            steps = Steps(Lossy(interfere) if lossy and number == 0 else interfere)
-            exporter = mine.exporter(
-                data=steps.container(world.data), source=steps.source(FakeSource(size=99))
-            )
-            return exporter.run(order(export, window))
-
-        return run
-
-    return [worker(number, *job) for number, job in enumerate(jobs)]
-
-
-@pytest.mark.parametrize("lossy", [False, True], ids=["answered", "answer lost"])
-def test_two_workers_on_one_window_in_every_order(*, lossy: bool) -> None:
-    """However their steps fall, one blob is there, and just one worker takes it for its own."""
-    worlds: list[World] = []
-
-    def begin() -> list[Worker]:
-        worlds.append(planned_world())
-        export = worlds[-1].exports[0]
-        return _workers(worlds[-1], [(export, WINDOW)] * 2, lossy=lossy)
-
-    orders = set()
-    for sequence, results in interleavings(begin):
-        receipt = check_stored_once(worlds[-1])
-        assert [result for result in results if result is not None] == [receipt], (sequence, results)
-        orders.add(sequence)
-    assert len(orders) == len(worlds) > 200, "the steps of both really fell in every order"
-
-
-def test_two_workers_of_two_configurations_in_every_order() -> None:
-    """Before and after a change of the window length, at the same time: no row is stored twice.
-
-    The list of what is in flight keeps this from happening, but it is a cache that may be lost.
-    """
-    worlds: list[World] = []
-    old, new = make_export(), make_export(window="2h")
-
-    def begin() -> list[Worker]:
-        worlds.append(World([old]))
-        worlds[-1].state().origin(old)
-        return _workers(worlds[-1], [(old, WINDOW), (new, between("10:00", "12:00"))], lossy=False)
-
-    doubled = [
-        f"{sequence}: {texts(worlds[-1].stored())}"
-        for sequence, _ in interleavings(begin)
-        if len(worlds[-1].stored()) > 1
-    ]
-    assert doubled == [], f"{len(doubled)} of {len(worlds)} orders store rows twice, for example {doubled[0]}"

@@ -124,7 +124,7 @@ def test_the_module_holds_one_app(module: ModuleType) -> None:
 
 
 def test_functions_and_their_triggers(app: App) -> None:
-    """Two timers, a queue with its poison queue, and two routes: nothing else."""
+    """Two timers, a queue with its poison queue, and the routes: nothing else."""
     triggers = {name: app.bindings(name)[0]["type"] for name in app.functions}
     assert triggers == {
         "export_log_analytics": "timerTrigger",
@@ -133,6 +133,9 @@ def test_functions_and_their_triggers(app: App) -> None:
         "export_window_poison": "queueTrigger",
         "query": "httpTrigger",
         "health": "httpTrigger",
+        "coverage": "httpTrigger",
+        "verify": "httpTrigger",
+        "backfill": "httpTrigger",
     }
 
 
@@ -239,7 +242,7 @@ def test_timer_and_queue_together(real: tuple[App, Cloud], caplog: pytest.LogCap
         done.append(waiting.pop(0))
         waiting += app.receive("export_window", done[-1])
     assert {decode(each).export for each in done} == {"audits"}
-    assert len(done) in {3, 4}
+    assert len(done) in {2, 3}, "the last hour counts only when its lag is over"
     assert app.tick("export_entra") == []
     assert app.receive("export_window", done[0]) == [], "delivered again, it changes nothing"
 

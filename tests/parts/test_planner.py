@@ -11,8 +11,9 @@ from shared.errors import ConflictError, ServiceError
 from shared.model import Message, Window
 from shared.planner import PENDING
 from shared.windows import HOUR, format_instant
-from tests.parts.fakes import FakeSource, World, between, make_export, order, texts, tiles
+from tests.parts.fakes import FakeSource, between, make_export, order, texts, tiles
 from tests.parts.memory_container import MemoryContainer
+from tests.parts.world import World
 
 
 def windows(messages: list[Message]) -> list[str]:
@@ -203,7 +204,7 @@ def test_an_unknown_export_gives_its_place_back() -> None:
     world.plan()
     world.exports = [make_export("stays")]
     world.drain()
-    assert world.state().in_flight("log_analytics").flights == ()
+    assert world.flights().load("log_analytics").flights == ()
     world.plan()
     world.drain()
     assert tiles(world.stored("stays"), between("06:20", "12:00"))
@@ -256,7 +257,7 @@ def test_a_failing_window_rests_while_others_run() -> None:
     world.drain()
     assert texts(world.stored()) == ["10:00-11:00", "11:00-12:00"]
     world.plan()
-    assert world.state().failures("events") == [], "a failure is forgotten once its window is stored"
+    assert world.journal().failures("events") == [], "a failure is forgotten once its window is stored"
 
 
 def test_another_configuration_does_not_wait() -> None:

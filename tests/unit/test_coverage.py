@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.coverage import cell_of, covered, due_until, is_planned, planned, stored_near
+from shared.agenda import new_windows
+from shared.coverage import cell_of, covered, due_until, gaps, is_planned, stored_in, stored_near, wanted
+from shared.journal import Backfill
 from shared.layout import blob_name
 from shared.model import Blob, Container, Export, Window
 from shared.windows import DAY, HOUR, MINUTE, grid_floor, overlap, parse_instant, subtract
@@ -19,7 +21,8 @@ from shared.windows import DAY, HOUR, MINUTE, grid_floor, overlap, parse_instant
 TEN = parse_instant("2026-11-21T10:00:00")
 HOURLY = Export(
     name="events", source="s", kind="log_analytics", options=msgspec.defstruct("Options", [])(), window=HOUR,
-    offset=0, lag=15 * MINUTE, start=-DAY, format="jsonl", identity={}, config=b"{}", digest="d",
+    offset=0, lag=15 * MINUTE, start=-DAY,
+    recheck=(), retention=None, keep=None, format="jsonl", identity={}, config=b"{}", digest="d",
 )  # fmt: skip
 hours = st.integers(-80, 80)
 
@@ -86,33 +89,94 @@ def test_a_tick_lies_in_its_cell(tick: int, length: int, offset: int) -> None:
     assert (cell.end - export.offset) % length == 0
 
 
-@given(st.lists(stored(), max_size=6), st.integers(-40, 0), st.integers(0, 40))
+def backfill(start: int, end: int, *, force: bool = False) -> Backfill:
+    """Return a backfill of the time between two hours, counted from ten o'clock."""
+    return Backfill("id", Window(TEN + start * HOUR, TEN + end * HOUR), force, False, TEN)
+
+
+def planned(export: Export, missing: Sequence[Window], origin: int, now: int) -> list[Window]:
+    """Return the windows that the planner would issue for gaps, oldest first."""
+    tasks = new_windows(export, missing, origin, now, forgets=False)
+    return sorted(task.flight.window for task in tasks)
+
+
+def test_wanted_is_what_is_due_since_the_origin() -> None:
+    """Without backfills it reaches from the origin to the last settled cell; before that there is nothing."""
+    due = TEN + 2 * HOUR
+    assert wanted(HOURLY, TEN, [], TEN + 3 * HOUR) == [Window(TEN, due)]
+    assert wanted(HOURLY, due, [], TEN + 3 * HOUR) == []
+
+
+def test_backfills_add_time_before_the_origin_and_never_what_is_not_due() -> None:
+    """A backfill may lie before the origin, reach over it, overlap another one, or reach into the future."""
+    asked = [backfill(-9, -7), backfill(-8, -5), backfill(-1, 1), backfill(1, 99)]
+    assert wanted(HOURLY, TEN, asked, TEN + 3 * HOUR) == [
+        Window(TEN - 9 * HOUR, TEN - 5 * HOUR),
+        Window(TEN - HOUR, TEN + 2 * HOUR),
+    ]
+
+
+def test_time_older_than_what_is_kept_is_not_wanted() -> None:
+    """Blobs that a lifecycle rule deleted on purpose are not gaps."""
+    kept = replace(HOURLY, keep=5 * HOUR)
+    for now in (TEN + 3 * HOUR + 1, TEN + 3 * HOUR + 20 * MINUTE):
+        assert wanted(kept, TEN - DAY, [backfill(-30, -28)], now) == [
+            Window(TEN - HOUR, due_until(kept, now))  # cut at the grid, so that it stays where it is
+        ]
+
+
+@given(
+    st.lists(stored(), max_size=6),
+    st.integers(-40, 0),
+    st.integers(0, 40),
+    st.lists(stored().map(lambda span: Backfill("id", span, False, False, TEN)), max_size=2),
+)
 def test_planned_windows_fill_the_gaps_and_nothing_else(
-    windows: list[Window], origin: int, until: int
+    windows: list[Window], origin: int, until: int, backfills: list[Backfill]
 ) -> None:
-    """What would be planned covers just what is due and not stored, each window within one cell."""
-    span = Window(TEN + origin * HOUR - 20 * MINUTE, TEN + until * HOUR + 1)
+    """What would be planned covers just what is wanted and not stored, each window within one cell."""
     export = replace(HOURLY, window=3 * HOUR, offset=HOUR)
-    plan = planned(export, subtract(span, windows))
-    assert subtract(span, [*windows, *plan]) == []
+    begin, now = TEN + origin * HOUR - 20 * MINUTE, TEN + until * HOUR + 1
+    spans = wanted(export, begin, backfills, now)
+    plan = planned(export, gaps(spans, windows), begin, now)
+    assert all(subtract(span, [*windows, *plan]) == [] for span in spans)
     assert not any(overlap(one, other) for one in plan for other in windows)
+    assert all(subtract(each, spans) == [] for each in plan)
     assert all(cell_of(export, each.start).end >= each.end for each in plan)
+    assert len(set(plan)) == len(plan)
 
 
-@given(st.lists(stored(), max_size=4), st.integers(-40, 0), st.integers(0, 40))
-def test_a_worker_agrees_with_the_planner(windows: list[Window], origin: int, until: int) -> None:
+@given(
+    st.lists(stored(), max_size=4),
+    st.integers(-40, 0),
+    st.integers(0, 40),
+    st.lists(stored().map(lambda span: Backfill("id", span, False, False, TEN)), max_size=2),
+)
+def test_a_worker_agrees_with_the_planner(
+    windows: list[Window], origin: int, until: int, backfills: list[Backfill]
+) -> None:
     """A worker that looks only at a message's own cell accepts what the planner issues, and only that."""
     export = replace(HOURLY, window=4 * HOUR)
     now = TEN + until * HOUR
     begin = TEN + origin * HOUR
     due = due_until(export, now)
-    plan = planned(export, subtract(Window(begin, due), windows)) if begin < due else []
-    for window in plan:
+    spans = wanted(export, begin, backfills, now)
+    for window in planned(export, gaps(spans, windows), begin, now):
         near = [each for each in windows if overlap(each, cell_of(export, window.start))]
-        assert is_planned(export, window, near, begin, now)
-        assert not is_planned(export, window, [*near, window], begin, now)
-        assert not is_planned(export, Window(window.start, window.end + HOUR), near, begin, now)
+        assert is_planned(export, window, spans, near)
+        assert not is_planned(export, window, spans, [*near, window])
+        assert not is_planned(export, Window(window.start, window.end + HOUR), spans, near)
+        if window.end - window.start > HOUR:
+            assert not is_planned(export, Window(window.start, window.end - HOUR), spans, near)
     fresh = Window(due, due + export.window)
-    assert not is_planned(export, fresh, [], begin, now)
-    old = Window(grid_floor(begin, export.window) - export.window, grid_floor(begin, export.window))
-    assert not is_planned(export, old, [], begin, now)
+    assert not is_planned(export, fresh, spans, [])
+    floor = grid_floor(min([begin, *(each.window.start for each in backfills)]), export.window)
+    assert not is_planned(export, Window(floor - export.window, floor), spans, [])
+
+
+@given(st.lists(stored(), max_size=8), st.lists(stored(), max_size=4))
+def test_what_is_stored_in_spans_is_found_once(windows: list[Window], spans: list[Window]) -> None:
+    """A window that two spans reach into is one, and they come oldest first."""
+    data = container(*(blob_name("events", window, "jsonl") for window in windows))
+    found = [each.window for each in stored_in(data, "events", spans, longest=30 * HOUR)]
+    assert found == sorted({each for each in windows if any(overlap(each, span) for span in spans)})

@@ -64,7 +64,7 @@ def test_one_window_an_instance() -> None:
 
 def test_the_apps_deadline_lies_below_the_hosts() -> None:
     """The app ends a long window itself, with an error that says so, before the host kills it."""
-    from shared.exporter import DEADLINE_SECONDS
+    from shared.reading import DEADLINE_SECONDS
 
     hours, minutes, seconds = map(int, host()["functionTimeout"].split(":"))
     assert hours * 3600 + minutes * 60 + seconds >= DEADLINE_SECONDS + 30

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.service_errors import read_error
+from shared.service_errors import read_error, served_at
+from shared.windows import parse_instant
 
 SEMANTIC = {
     "error": {
@@ -99,3 +101,37 @@ def test_no_body_is_too_odd(body: bytes) -> None:
 def test_no_body_is_too_deep(body: bytes) -> None:
     """Brackets without end are no reason to lose the status."""
     assert read_error("X", 500, {}, body)[0] == "HTTP 500"
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("Sat, 21 Nov 2026 10:00:00 GMT", "2026-11-21T10:00:00"),
+        ("Sat, 21 Nov 2026 10:00:00 +0100", "2026-11-21T09:00:00"),
+        ("Sat, 21 Nov 2026 10:00:00 -0000", "2026-11-21T10:00:00"),
+        ("Sat, 21 Nov 2026 10:00:00", "2026-11-21T10:00:00"),
+    ],
+)
+def test_the_services_time_is_its_date_header(
+    monkeypatch: pytest.MonkeyPatch, date: str, expected: str
+) -> None:
+    """It is UTC wherever this machine is, also where the header's zone is missing or says nothing."""
+    if hasattr(time, "tzset"):
+        monkeypatch.setenv("TZ", "XYZ-5")
+        time.tzset()
+    try:
+        assert served_at({"date": date}) == parse_instant(expected)
+    finally:
+        monkeypatch.undo()
+        if hasattr(time, "tzset"):
+            time.tzset()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"date": ""}, {"date": "soon"}, {"date": "Sat, 31 Feb 2026 10:00:00 GMT"},
+     {"date": "Fri, 31 Dec 9999 23:59:59 -2359"}],
+)  # fmt: skip
+def test_without_a_readable_date_the_services_time_is_unknown(headers: dict[str, str]) -> None:
+    """A proxy that leaves the header out, or garbles it, is no reason to fail a window."""
+    assert served_at(headers) is None

@@ -1,0 +1,276 @@
+"""What happened to an export's windows beside being stored: failures, lost time, backfills, rechecks."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from shared import rawjson
+from shared.layout import compact, expand, parse_window_id, window_id
+from shared.model import Clock, Container, Export, Message, Window
+from shared.windows import (
+    DAY,
+    MINUTE,
+    format_duration,
+    format_instant,
+    format_second,
+    overlap,
+    parse_instant,
+)
+
+_FIRST_RETRY = 5 * MINUTE
+_LONGEST_RETRY = 6 * 60 * MINUTE
+LONGEST_RECHECK = 7 * DAY
+"""The longest span of time that one recheck covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A window that could not be exported with a configuration, and when it may be tried next (ticks)."""
+
+    window: Window
+    reason: str
+    config: str
+    times: int
+    next_try: int
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Time that the source no longer held when it was to be exported, and why."""
+
+    window: Window
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A range that someone asked for; ``force`` redoes what was stored in it before the request.
+
+    ``allow_shrink`` lets a redo store fewer rows than there were.
+    """
+
+    id: str
+    window: Window
+    force: bool
+    allow_shrink: bool
+    requested_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """A finished comparison of stored windows with their source: their span, and when it was made (ticks)."""
+
+    window: Window
+    checked_at: int
+
+
+class RecheckedWindow(msgspec.Struct, frozen=True):
+    """What a recheck found for one window. ``outcome``: ``unchanged``, ``added`` or ``source_shrank``."""
+
+    start: str
+    end: str
+    stored: int
+    counted: int
+    outcome: str
+
+
+class _FailureDocument(msgspec.Struct, frozen=True):
+    start: str
+    end: str
+    reason: str
+    config: str
+    error: str
+    times: int
+    failed_at: str
+    next_try: str
+
+
+class _BackfillDocument(msgspec.Struct, frozen=True):
+    start: str
+    end: str
+    force: bool
+    allow_shrink: bool
+    requested_at: str
+
+
+class _RecheckDocument(msgspec.Struct, frozen=True):
+    checked_at: str
+    config: str
+    windows: Sequence[RecheckedWindow]
+
+
+class Journal:
+    """Reads and writes the journal in the state container. Thread-safe."""
+
+    def __init__(self, container: Container, clock: Clock) -> None:
+        self._container = container
+        self._clock = clock
+
+    def failures(self, export: str) -> list[Failure]:
+        """Return an export's windows that could not be exported when they were last tried."""
+        failures = []
+        for blob in self._container.list(f"{export}/failures/", metadata=True):
+            window, reason = blob.name.rpartition("/")[2].split(".")[:2]
+            failures.append(
+                Failure(
+                    parse_window_id(window),
+                    reason,
+                    blob.metadata["config"],
+                    int(blob.metadata["times"]),
+                    parse_instant(blob.metadata["next_try"]),
+                    blob.name,
+                )
+            )
+        return failures
+
+    def record_failure(self, message: Message, error: str, wait: int | None = None) -> Failure:
+        """Record that a window was given up, with an exponentially later next try, or one ``wait`` ticks off.
+
+        Raises ConflictError when another worker records it at the same time.
+        """
+        window = message.window
+        name = f"{message.export}/failures/{window_id(window)}.{message.reason}.json"
+        before = self._container.head(name)
+        times = 1
+        if before is not None and before.metadata.get("config") == message.config:
+            times += int(before.metadata["times"])
+        now = self._clock.now()
+        pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(times - 1, 16)) if wait is None else wait
+        failure = Failure(window, message.reason, message.config, times, now + pause, name)
+        document = _FailureDocument(
+            format_second(window.start),
+            format_second(window.end),
+            message.reason,
+            message.config,
+            error,
+            times,
+            format_instant(now),
+            format_instant(failure.next_try),
+        )
+        self._container.write(
+            name,
+            msgspec.json.encode(document),
+            etag=before.etag if before else None,
+            metadata={
+                "config": message.config,
+                "times": str(times),
+                "next_try": format_instant(failure.next_try),
+            },
+        )
+        return failure
+
+    def clear_failure(self, failure: Failure) -> None:
+        """Forget a failure, because its window is stored now or no longer planned."""
+        self._container.delete(failure.blob)
+
+    def unavailable(self, export: Export) -> list[Unavailable]:
+        """Return the time that the export's source no longer held.
+
+        What was concluded from another ``retention`` than the export has now does not count.
+        """
+        found = []
+        for blob in self._container.list(f"{export.name}/unavailable/", metadata=True):
+            if blob.metadata.get("retention") in {"", _retention(export)}:
+                window = parse_window_id(blob.name.rpartition("/")[2].removesuffix(".json"))
+                found.append(Unavailable(window, blob.metadata.get("reason", "")))
+        return found
+
+    def record_unavailable(self, export: Export, window: Window, reason: str, *, by_retention: bool) -> None:
+        """Record time that the source no longer holds; what another retention led to is replaced.
+
+        Raises ConflictError when another worker records it at the same time.
+        """
+        document = {
+            "start": format_second(window.start),
+            "end": format_second(window.end),
+            "reason": reason,
+            "recorded_at": format_instant(self._clock.now()),
+        }
+        ascii_reason = reason.encode("ascii", "replace").decode().replace("\n", " ")[:1000]
+        name = f"{export.name}/unavailable/{window_id(window)}.json"
+        before = self._container.head(name)
+        self._container.write(
+            name,
+            msgspec.json.encode(document),
+            etag=before.etag if before else None,
+            metadata={"reason": ascii_reason, "retention": _retention(export) if by_retention else ""},
+        )
+
+    def forget_unavailable(self, export: str, span: Window) -> None:
+        """Forget lost time that overlaps a span, so that it is tried again."""
+        for blob in self._container.list(f"{export}/unavailable/"):
+            window = parse_window_id(blob.name.rpartition("/")[2].removesuffix(".json"))
+            if overlap(window, span):
+                self._container.delete(blob.name)
+
+    def backfills(self, export: str) -> list[Backfill]:
+        """Return an export's backfills that have not ended, oldest first."""
+        found = []
+        for blob in self._container.list(f"{export}/backfills/"):
+            document = self._container.read(blob.name)
+            if document is None:  # it ended just now
+                continue
+            stored = rawjson.decode(document.data, _BackfillDocument)
+            found.append(
+                Backfill(
+                    blob.name.rpartition("/")[2].removesuffix(".json"),
+                    Window(parse_instant(stored.start), parse_instant(stored.end)),
+                    stored.force,
+                    stored.allow_shrink,
+                    parse_instant(stored.requested_at),
+                )
+            )
+        return sorted(found, key=lambda backfill: backfill.requested_at)
+
+    def add_backfill(self, export: str, window: Window, *, force: bool, allow_shrink: bool) -> Backfill:
+        """Store a range for the planner to draw from."""
+        backfill = Backfill(uuid.uuid4().hex, window, force, allow_shrink, self._clock.now())
+        document = _BackfillDocument(
+            format_second(window.start),
+            format_second(window.end),
+            force,
+            allow_shrink,
+            format_instant(backfill.requested_at),
+        )
+        self._container.write(
+            f"{export}/backfills/{backfill.id}.json", msgspec.json.encode(document), etag=None
+        )
+        return backfill
+
+    def end_backfill(self, export: str, id_: str) -> None:
+        """Forget a backfill, because it is done or no longer wanted."""
+        self._container.delete(f"{export}/backfills/{id_}.json")
+
+    def rechecks(self, export: str, span: Window) -> list[Recheck]:
+        """Return the finished rechecks of windows in a span."""
+        found = []
+        for month in _months(span):
+            for blob in self._container.list(f"{export}/rechecks/{month}"):
+                window, _, checked_at = blob.name.rpartition("/")[2].removesuffix(".json").rpartition("_")
+                found.append(Recheck(parse_window_id(window), expand(checked_at)))
+        return found
+
+    def record_recheck(
+        self, export: str, span: Window, config: str, windows: Sequence[RecheckedWindow]
+    ) -> None:
+        """Record a finished recheck, also when nothing changed. Raises ConflictError when it is there."""
+        now = self._clock.now()
+        self._container.write(
+            f"{export}/rechecks/{window_id(span)}_{compact(now)}.json",
+            msgspec.json.encode(_RecheckDocument(format_instant(now), config, windows)),
+            etag=None,
+        )
+
+
+def _retention(export: Export) -> str:
+    return "" if export.retention is None else format_duration(export.retention)
+
+
+def _months(span: Window) -> list[str]:
+    """Return the months (``202611``) in which a recheck of some of a span's windows may begin."""
+    first, last = max(0, span.start - LONGEST_RECHECK), span.end - 1
+    days = range(first // DAY, last // DAY + 1)
+    return list(dict.fromkeys(compact(day * DAY)[:6] for day in days))

@@ -1,0 +1,120 @@
+"""Compares stored windows with their source again, and adds what became visible since."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from shared.configs import read_config
+from shared.coverage import Stored, stored_near
+from shared.errors import ConflictError, ExportError
+from shared.events import event
+from shared.journal import Journal, RecheckedWindow
+from shared.model import Clock, Container, Export, Message, Source, SourceType
+from shared.reading import DEADLINE_SECONDS
+from shared.receipts import from_metadata
+from shared.rewriter import Rewrite, Rewriter
+from shared.state import State
+from shared.windows import format_second
+
+_log = logging.getLogger(__name__)
+
+
+class Rechecker:
+    """Carries out messages with the reason ``recheck``, whose window spans one or more stored windows."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, SourceType],
+        open_source: Callable[[Export], Source],
+        data: Container,
+        state: State,
+        journal: Journal,
+        rewriter: Rewriter,
+        clock: Clock,
+    ) -> None:
+        self._sources = sources
+        self._open_source = open_source
+        self._data = data
+        self._state = state
+        self._journal = journal
+        self._rewriter = rewriter
+        self._clock = clock
+
+    def run(self, export: Export, message: Message) -> None:
+        """Recheck the span's windows with the configuration that they were stored with.
+
+        Where counting is cheap, only windows whose source holds more rows are read again.
+        """
+        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        stored = self._stored(message)
+        if not stored:
+            event(_log, "recheck dropped", message, why="nothing is stored there with its configuration")
+            return
+        as_stored = self.as_stored(export, message.config)
+        if self._sources[export.source].union:
+            done = [(each, self._rewriter.rewrite(as_stored, each, message, deadline)) for each in stored]
+        else:
+            done = self._by_count(as_stored, stored, message, deadline)
+        self.record(message, done)
+
+    def as_stored(self, export: Export, digest: str) -> Export:
+        """Return an export as it was when windows were stored with a configuration. Raises ExportError."""
+        config = self._state.config(export.name, digest)
+        if config is None:
+            raise ExportError(
+                f"the configuration {digest} of {export.name} is not kept in the state container"
+            )
+        try:
+            return replace(read_config(export.name, config, self._sources), lag=export.lag)
+        except ValueError as error:
+            raise ExportError(str(error)) from error
+
+    def record(self, message: Message, done: Sequence[tuple[Stored, Rewrite]]) -> None:
+        """Keep what was found, also when nothing changed."""
+        windows = [
+            RecheckedWindow(
+                format_second(stored.window.start),
+                format_second(stored.window.end),
+                from_metadata(stored.blob.metadata).rows,
+                rewrite.rows,
+                rewrite.outcome,
+            )
+            for stored, rewrite in done
+        ]
+        with contextlib.suppress(ConflictError):  # recorded within the same second
+            self._journal.record_recheck(message.export, message.window, message.config, windows)
+        outcomes = [rewrite.outcome for _, rewrite in done]
+        event(
+            _log,
+            "window rechecked",
+            message,
+            windows=len(done),
+            added=outcomes.count("added"),
+            source_shrank=outcomes.count("source_shrank"),
+        )
+
+    def _stored(self, message: Message) -> list[Stored]:
+        span = message.window
+        longest = self._state.longest_window(message.export)
+        return [
+            each
+            for each in stored_near(self._data, message.export, span, longest, metadata=True)
+            if span.start <= each.window.start
+            and each.window.end <= span.end
+            and each.blob.metadata.get("config") == message.config
+        ]
+
+    def _by_count(
+        self, export: Export, stored: Sequence[Stored], message: Message, deadline: float
+    ) -> list[tuple[Stored, Rewrite]]:
+        counts = self._open_source(export).count([each.window for each in stored], deadline)
+        done = []
+        for each, count in zip(stored, counts, strict=True):
+            rows = from_metadata(each.blob.metadata).rows
+            if count > rows:
+                rewrite = self._rewriter.rewrite(export, each, message, deadline)
+            else:
+                rewrite = Rewrite("unchanged" if count == rows else "source_shrank", count)
+            done.append((each, rewrite))
+        return done

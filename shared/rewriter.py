@@ -1,0 +1,184 @@
+"""Stores a stored window again: at its own bounds, and never with fewer rows than there were."""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from shared import rawjson
+from shared.coverage import Stored
+from shared.errors import ConflictError, UnavailableError
+from shared.events import event
+from shared.layout import blob_name
+from shared.model import (
+    Batch,
+    Clock,
+    Container,
+    Export,
+    Format,
+    Measured,
+    Message,
+    Source,
+    SourceType,
+    Window,
+)
+from shared.reading import Reading, read_into, receipt_of
+from shared.receipts import from_metadata
+from shared.staging import Staging
+from shared.state import State
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What storing a window again came to; ``rows`` is what its source held.
+
+    ``outcome``: ``unchanged``, ``added`` (the blob holds more rows, or other ones), ``source_shrank`` (there
+    were fewer rows, and the stored ones were kept), or ``superseded`` (another worker was quicker).
+    """
+
+    outcome: str
+    rows: int
+
+
+class Rewriter:
+    """Stores windows again."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, SourceType],
+        open_source: Callable[[Export], Source],
+        formats: Mapping[str, Format],
+        data: Container,
+        state: State,
+        clock: Clock,
+    ) -> None:
+        self._sources = sources
+        self._open_source = open_source
+        self._formats = formats
+        self._data = data
+        self._state = state
+        self._clock = clock
+
+    def keep_newest(self, stored: Sequence[Stored]) -> Stored:
+        """Return a window's blob; of several (a redo in another format was interrupted) keep the newest."""
+        newest = max(stored, key=lambda each: int(each.blob.metadata.get("revision", 0)))
+        for each in stored:
+            if each.blob.name != newest.blob.name:
+                with contextlib.suppress(ConflictError):
+                    self._data.delete(each.blob.name, etag=each.blob.etag)
+        return newest
+
+    def rewrite(
+        self,
+        export: Export,
+        stored: Stored,
+        message: Message,
+        deadline: float,
+        *,
+        force: bool = False,
+        allow_shrink: bool = False,
+    ) -> Rewrite:
+        """Read a stored window again with a configuration, and replace its blob where that adds to it.
+
+        Where the source's records may change, the stored ones are kept and new ones added. Elsewhere the new
+        rows take the stored ones' place, unless they are fewer. ``force`` replaces the blob also where
+        nothing was added, which mends one that is damaged. Conditional on the blob that is there now.
+        """
+        before = self._data.head(stored.blob.name)
+        if before is None:
+            return Rewrite("superseded", 0)
+        old = from_metadata(before.metadata)
+        format_ = self._formats[export.format]
+        self._state.register(export)
+        staging = Staging(self._data, blob_name(export.name, stored.window, format_.extension))
+        writer = format_.writer()
+        kept: list[msgspec.Raw] = []
+        if self._sources[export.source].union:
+            kept = self._records(stored, old.sha256)
+            times = [time for time in (old.first_time, old.last_time) if time]
+            staging.add(writer.write(Batch(rows=kept, times=times)))
+        source = _Unseen(self._open_source(export), kept)
+        reading = Reading(stored.window, deadline, wide=True)
+        try:
+            tally = read_into(staging, writer, export, source, reading, self._clock)
+        except UnavailableError as error:
+            event(_log, "window kept: its source forgot it", message, level=logging.WARNING, why=error)
+            return Rewrite("source_shrank", 0)
+        if writer.rows < old.rows and not allow_shrink:
+            why = f"{source.rows} rows there, {old.rows} stored"
+            event(_log, "window kept: its source shrank", message, level=logging.WARNING, why=why)
+            return Rewrite("source_shrank", source.rows)
+        now = self._clock.now()
+        receipt = receipt_of(export, old, staging, writer, tally, now=now)
+        same_name = staging.name == before.name
+        if same_name and not force and (receipt.sha256, receipt.config) == (old.sha256, old.config):
+            return Rewrite("unchanged", source.rows)
+        etag = before.etag if same_name else self._etag(staging.name)
+        if not staging.commit(receipt, format_.content_type, etag=etag):
+            return Rewrite("superseded", source.rows)
+        if not same_name:
+            with contextlib.suppress(ConflictError):
+                self._data.delete(before.name, etag=before.etag)
+        event(
+            _log,
+            "window stored again",
+            message,
+            rows=receipt.rows,
+            before=old.rows,
+            revision=receipt.revision,
+        )
+        return Rewrite("added", source.rows)
+
+    def _records(self, stored: Stored, sha256: str) -> list[msgspec.Raw]:
+        """Return the records of a stored window; none when its blob is damaged, for then it is no help."""
+        document = self._data.read(stored.blob.name)
+        format_ = next(each for each in self._formats.values() if each.extension == stored.extension)
+        try:
+            if document is None or hashlib.sha256(document.data).hexdigest() != sha256:
+                raise ValueError("its bytes are not those of its receipt")
+            return format_.records(document.data)
+        except ValueError as error:
+            _log.error("stored window damaged blob=%s: %s", stored.blob.name, error)
+            return []
+
+    def _etag(self, name: str) -> str | None:
+        blob = self._data.head(name)
+        return None if blob is None else blob.etag
+
+
+class _Unseen:
+    """A source without the records that are stored already; ``rows`` counts what it held with them."""
+
+    def __init__(self, source: Source, kept: Iterable[msgspec.Raw]) -> None:
+        self._source = source
+        self._seen = {hashlib.sha256(record).digest() for record in kept}
+        self.rows = 0
+
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
+        """Yield the batches with what is new in them."""
+        for batch in self._source.read(window, deadline, measured, wide=wide):
+            self.rows += len(batch.rows)
+            if not self._seen:
+                yield batch
+                continue
+            new = [number for number, record in enumerate(batch.rows) if self._is_new(record)]
+            yield replace(
+                batch,
+                rows=[batch.rows[number] for number in new],
+                times=[batch.times[number] for number in new],
+            )
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return what the source counts."""
+        return self._source.count(windows, deadline)
+
+    def _is_new(self, record: msgspec.Raw) -> bool:
+        line = rawjson.restore(rawjson.one_line(bytes(record)))
+        return hashlib.sha256(line).digest() not in self._seen

@@ -1,0 +1,223 @@
+"""A model of Log Analytics' query API: rows in memory, and just the forms of KQL that the app writes.
+
+It cuts answers at its limits and says so in one of the ways that the service has, or not at all. A text that
+it does not know is an AssertionError: the model must then be taught it.
+"""
+
+import bisect
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.model import Request
+from shared.windows import DAY, parse_instant
+from tests.model.records import Row
+from tests.model.services import Reply, refusal, stormy
+
+TABLE = "Event"
+TYPES = {"TimeGenerated": "datetime", "Level": "string", "N": "long"}
+
+_INSTANT = r"datetime\(([0-9TZ:.-]+)\)"
+_QUERY = re.compile(rf"let window_start = {_INSTANT};\nlet window_end = {_INSTANT};\n(.*)", re.DOTALL)
+_COUNTS = re.compile(
+    r"let rows_of = \(window_start: datetime, window_end: datetime\) \{\n(.*)\n\};\n"
+    r"union (.*)\n\| project leg, Count\n\| order by leg asc",
+    re.DOTALL,
+)
+_LEG = re.compile(rf"\(rows_of\({_INSTANT}, {_INSTANT}\) \| count \| extend leg = ([0-9]+)\)")
+_REACH = re.compile(
+    r"where TimeGenerated >= window_start - ([0-9]+)d and TimeGenerated < window_end \+ ([0-9]+)d"
+)
+_PART = re.compile(r"where hash\(tostring\(pack_all\(\)\), ([0-9]+)\) == ([0-9]+)")
+_LEVEL = re.compile(r"where Level == '(\w+)'")
+_SIZE = "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"
+_INGESTED = "coalesce(ingestion_time(), TimeGenerated)"
+_BY_INGESTION = f"where {_INGESTED} >= window_start and {_INGESTED} < window_end"
+_BY_FREE_KQL = "where ingestion_time() >= window_start and ingestion_time() < window_end"
+_BY_TIME = "where TimeGenerated >= window_start and TimeGenerated < window_end"
+
+TOO_LARGE = "Query result set has exceeded the limit (E_QUERY_RESULT_SET_TOO_LARGE; 0x80DA0003)"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one answer holds at most: rows, and bytes of all its rows.
+
+    ``counted`` is how many windows one query can count in time. Rows vanish ``retention`` ticks on.
+    """
+
+    rows: int
+    answer_bytes: int
+    counted: int = 24
+    retention: int | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    types: Sequence[str] = ()
+
+
+class Workspace:
+    """One workspace with one table. ``now`` is the true time; ``rng`` gives the present worker's chances."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        limits: Limits,
+        now: Callable[[], int],
+        rng: Callable[[], random.Random],
+        trouble: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self._by = {
+            "ingested": sorted(rows, key=lambda row: row.ingested),
+            "time": sorted(rows, key=lambda row: row.time),
+        }
+        self._keys = {key: [getattr(row, key) for row in some] for key, some in self._by.items()}
+        self._now = now
+        self._rng = rng
+        self._trouble = trouble
+
+    def answer(self, request: Request) -> Reply:
+        """Answer one request."""
+        rng = self._rng()
+        body = json.loads(request.body or b"")
+        if rng.random() < self._trouble():
+            if rng.random() < 0.3:
+                return self._cut_off(self._result(body), rng, "Something else went wrong", "-1")
+            if rng.random() < 0.3:
+                return refusal(504, "GatewayTimeout", "Kusto query timed out")
+            return stormy(rng, lambda: self._whole(self._result(body), rng))
+        if not any(row.visible <= self._now() for row in self._by["time"]):
+            return Reply(204, b"")  # "a workspace with no data"
+        if body["query"].count(" | count | extend leg = ") > self.limits.counted:
+            return refusal(504, "GatewayTimeout", "Kusto query timed out")
+        result = self._result(body)
+        texts = [json.dumps(row).encode() for row in result.rows]
+        if len(texts) > self.limits.rows:
+            return self._limited(result, self.limits.rows, rng)
+        size = 0
+        for number, text in enumerate(texts):
+            size += len(text)
+            if size > self.limits.answer_bytes:
+                return self._limited(result, number, rng)
+        return self._whole(result, rng)
+
+    def _limited(self, result: _Answer, room: int, rng: random.Random) -> Reply:
+        """Return what is left of an answer that is too large; which rows are left is not promised."""
+        kept = _Answer(result.columns, rng.sample(result.rows, room), result.types)
+        styles = ["partial", "cancelled", "400", "413", "504", "statistics"]
+        style = rng.choice([*styles, "silent"] if room == self.limits.rows else styles)
+        if style == "partial":
+            return self._cut_off(kept, rng, TOO_LARGE, "-2133196797")
+        if style == "cancelled":
+            return self._cut_off(kept, rng, "Query cancelled by the user's request", "-2133196794")
+        if style == "400":
+            return refusal(400, "BadArgumentError", TOO_LARGE)
+        if style == "413":
+            return refusal(413, "ResponseSizeError", "the response is too large")
+        if style == "504":
+            return refusal(504, "GatewayTimeout", "Kusto query timed out")
+        stated = len(result.rows) if style == "statistics" else None
+        return Reply(200, _body(kept, stated))
+
+    def _cut_off(self, result: _Answer, rng: random.Random, message: str, code: str) -> Reply:
+        kept = rng.sample(result.rows, rng.randrange(len(result.rows) + 1))
+        inner = {"code": code, "message": message}
+        error = {
+            "code": "PartialError",
+            "message": "There were some errors when processing your query.",
+            "details": [{"code": "EngineError", "message": "Something went wrong.", "innererror": inner}],
+        }
+        return Reply(200, _body(_Answer(result.columns, kept, result.types), None, error))
+
+    def _whole(self, result: _Answer, rng: random.Random) -> Reply:
+        return Reply(200, _body(result, len(result.rows) if rng.random() < 0.5 else None))
+
+    def _result(self, body: dict[str, str]) -> _Answer:
+        timespan = None
+        if "timespan" in body:
+            first, _, last = body["timespan"].partition("/")
+            # Whether its end is inclusive is not documented.
+            timespan = parse_instant(first), parse_instant(last) + self._rng().randrange(2)
+        query = body["query"]
+        if counts := _COUNTS.fullmatch(query):
+            legs = _LEG.findall(counts[2])
+            assert ", ".join(match[0] for match in _LEG.finditer(counts[2])) == counts[2], query
+            rows = [
+                [int(leg), len(self._rows(counts[1], parse_instant(start), parse_instant(end), timespan).rows)]
+                for start, end, leg in legs
+            ]
+            return _Answer(("leg", "Count"), rows, ("long", "long"))
+        match = _QUERY.fullmatch(query)
+        assert match, f"the model does not know this query: {query}"
+        return self._rows(match[3], parse_instant(match[1]), parse_instant(match[2]), timespan)
+
+    def _rows(self, text: str, start: int, end: int, timespan: tuple[int, int] | None) -> _Answer:
+        table, *steps = text.split("\n| ")
+        assert table == TABLE, text
+        rows = self._seen(steps, start, end)
+        if timespan:
+            rows = [row for row in rows if timespan[0] <= row.time < timespan[1]]
+        columns = list(TYPES)
+        while steps and (keep := _filter(steps[0], start, end)):
+            steps.pop(0)
+            rows = [row for row in rows if keep(row)]
+        cells = [[row.cells[name] for name in columns] for row in rows]
+        for step in (part for each in steps for part in each.split(" | ")):
+            if step == "count":
+                return _Answer(("Count",), [[len(cells)]], ("long",))
+            if step == _SIZE:  # of the engine's own form, so not the size of the answer
+                size = sum(len(json.dumps(row)) for row in cells) * 2 // 3
+                return _Answer(("rows", "answer_bytes"), [[len(cells), size or None]], ("long", "long"))
+            if level := _LEVEL.fullmatch(step):
+                at = columns.index("Level")
+                cells = [row for row in cells if row[at] == level[1]]
+                continue
+            assert step.startswith("project "), f"the model does not know this step: {step}"
+            chosen = step.removeprefix("project ").split(", ")
+            places = [columns.index(name) for name in chosen]
+            cells, columns = [[row[at] for at in places] for row in cells], chosen
+        return _Answer(columns, cells, [TYPES[name] for name in columns])
+
+    def _seen(self, steps: Sequence[str], start: int, end: int) -> list[Row]:
+        """Return the rows of a window that can be seen by now, and are still kept."""
+        key = "time" if _BY_TIME in steps else "ingested"
+        assert key == "time" or _BY_INGESTION in steps or _BY_FREE_KQL in steps, steps
+        first = bisect.bisect_left(self._keys[key], start)
+        last = bisect.bisect_left(self._keys[key], end)
+        now = self._now()
+        floor = self.floor(now)
+        rows = self._by[key][first:last]
+        return [row for row in rows if row.visible <= now and getattr(row, key) >= floor]
+
+    def floor(self, now: int) -> int:
+        """Return the tick before which rows are no longer kept."""
+        return 0 if self.limits.retention is None else now - self.limits.retention
+
+
+def _filter(step: str, start: int, end: int) -> Callable[[Row], bool] | None:
+    """Return the condition of a step before the pipeline; None for any other step."""
+    if step in {_BY_INGESTION, _BY_FREE_KQL, _BY_TIME}:
+        return lambda _: True  # they chose the rows to begin with
+    if reach := _REACH.fullmatch(step):
+        first, last = start - int(reach[1]) * DAY, end + int(reach[2]) * DAY
+        return lambda row: first <= row.time < last
+    if part := _PART.fullmatch(step):
+        parts, number = int(part[1]), int(part[2])
+        return lambda row: row.hash % parts == number
+    return None
+
+
+def _body(answer: _Answer, stated: int | None, error: object = None) -> bytes:
+    columns = [{"name": name, "type": type_} for name, type_ in zip(answer.columns, answer.types, strict=True)]
+    body: dict[str, object] = {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": answer.rows}]}
+    if stated is not None:
+        body["statistics"] = {"query": {"datasetStatistics": [{"tableRowCount": stated, "tableSize": 1}]}}
+    if error is not None:
+        body["error"] = error
+    return json.dumps(body).encode()
