@@ -7,7 +7,7 @@ from itertools import chain, islice, pairwise
 
 from shared.coverage import Stored, due_until
 from shared.in_flight import Flight, flight
-from shared.journal import LONGEST_RECHECK, Backfill, Recheck
+from shared.journal import Backfill, Recheck
 from shared.model import Export, Reason, Window
 from shared.receipts import from_metadata
 from shared.windows import DAY, cells, cells_newest_first, overlap
@@ -85,15 +85,17 @@ def redone_windows(
 ) -> list[Window]:
     """Return the stored windows that a backfill with ``force`` wants stored again.
 
-    What was stored, or found to have shrunk at the source, since the backfill was asked for is done.
+    What was stored, or redone to no effect because the source shrank, since the backfill was asked for is
+    done. A recheck in between is not enough: it neither mends a blob nor takes another configuration.
     """
+    redos = [check for check in rechecks if check.redo]
     return [
         each.window
         for each in found
         if any(
             redo.force
             and overlap(redo.window, each.window)
-            and not _done_since(each, redo.requested_at, rechecks)
+            and not _done_since(each, redo.requested_at, redos)
             for redo in backfills
         )
     ]
@@ -115,26 +117,23 @@ def redo_tasks(export: Export, redone: Iterable[Window]) -> Iterator[Task]:
         yield Task(Rank.BACKFILL, -window.end, export.name, entry)
 
 
-def due_rechecks(
-    export: Export, found: Iterable[Stored], rechecks: Sequence[Recheck], now: int
-) -> tuple[list[Stored], int | None]:
-    """Return the stored windows that are due for a recheck, oldest first, and the start of the first to be.
+def awaiting_recheck(
+    export: Export, found: Iterable[Stored], rechecks: Sequence[Recheck]
+) -> list[tuple[Stored, int]]:
+    """Return the stored windows that need a recheck now or later, oldest first, and when (ticks).
 
     A window is rechecked when it reaches each of the export's ages, unless it was stored, or rechecked, at
     that age or later.
     """
-    due: list[Stored] = []
-    open_: int | None = None
+    awaiting: list[tuple[Stored, int]] = []
     for each in sorted(found, key=lambda stored: stored.window):
         if "config" not in each.blob.metadata:
             continue  # without a receipt nobody knows what to compare it with; only verifying can tell
         ages = [each.window.end + export.lag + age for age in export.recheck]
         unmet = [age for age in ages if not _done_since(each, age, rechecks)]
-        if unmet and open_ is None:
-            open_ = each.window.start
-        if unmet and min(unmet) <= now:
-            due.append(each)
-    return due, open_
+        if unmet:
+            awaiting.append((each, min(unmet)))
+    return awaiting
 
 
 def recheck_tasks(export: Export, due: Iterable[Stored], *, at_once: int) -> Iterator[Task]:
@@ -157,7 +156,7 @@ def _together(group: Sequence[Stored], other: Stored, at_once: int) -> bool:
         len(group) < at_once
         and group[-1].window.end == other.window.start
         and group[-1].blob.metadata.get("config") == other.blob.metadata.get("config")
-        and other.window.end - group[0].window.start <= min(LONGEST_RECHECK, DAY)
+        and other.window.end - group[0].window.start <= DAY
     )
 
 

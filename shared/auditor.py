@@ -2,24 +2,26 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from shared.coverage import Stored, due_until, gaps, stored_in, wanted
-from shared.errors import BadRequestError, NotFoundError
+from shared.coverage import Stored, due_until, gaps, stored_all, stored_in, wanted
+from shared.errors import BadRequestError, DeadlineError, NotFoundError, UnavailableError
 from shared.http_body import read_body
 from shared.in_flight import Flights
 from shared.journal import Journal, Unavailable
-from shared.model import Clock, Container, Export, Format, Source, Window
+from shared.model import Clock, Container, Export, Format, Source, SourceType, Window
 from shared.receipts import from_metadata
 from shared.rechecker import Rechecker
+from shared.rewriter import Unseen
 from shared.state import State
 from shared.windows import SECOND, format_second, overlap, parse_instant, subtract, union
 
 _log = logging.getLogger(__name__)
 
+_NOT_COMPARED = "it is stored, but the source no longer keeps it, so that nothing can be compared"
 ANSWER_SECONDS = 200.0
 """How long a verification may take; the load balancer before a function cuts at 230 s."""
 
@@ -70,6 +72,7 @@ class Auditor:
     def __init__(
         self,
         exports: Sequence[Export],
+        sources: Mapping[str, SourceType],
         open_source: Callable[[Export], Source],
         formats: Mapping[str, Format],
         data: Container,
@@ -80,6 +83,7 @@ class Auditor:
         clock: Clock,
     ) -> None:
         self._exports = {export.name: export for export in exports}
+        self._sources = sources
         self._open_source = open_source
         self._formats = {format_.extension: format_ for format_ in formats.values()}
         self._data = data
@@ -103,15 +107,15 @@ class Auditor:
         now = self._clock.now()
         backfills = self._journal.backfills(name)
         spans = wanted(export, origin.tick, backfills, now)
-        found = self._stored(export, spans)
+        everything = stored_all(self._data, name)
         lost = self._journal.unavailable(export)
         flights = self._flights.load(export.kind).flights
         return {
             "export": name,
             "origin": origin.start,
             "due_until": format_second(max(origin.tick, due_until(export, now))),
-            "covered": _texts(union(each.window for each in found)),
-            "gaps": _texts(gaps(spans, _windows(found, lost))),
+            "covered": _texts(union(each.window for each in everything)),
+            "gaps": _texts(gaps(spans, _windows(everything, lost))),
             "unavailable": [{**_text(each.window), "reason": each.reason} for each in lost],
             "in_flight": [
                 {"start": each.start, "end": each.end, "reason": each.reason}
@@ -127,7 +131,11 @@ class Auditor:
                 }
                 for each in self._journal.failures(name)
             ],
-            "backfills": [{"id": each.id, **_text(each.window), "force": each.force} for each in backfills],
+            "backfills": [
+                {"id": each.id, **_text(each.window), "force": each.force}
+                for each in backfills
+                if each.state == "active"
+            ],
         }
 
     def backfill(self, name: str, span: Window, body: BackfillBody) -> dict[str, Any]:
@@ -145,10 +153,10 @@ class Auditor:
     def end_backfills(self, name: str) -> dict[str, Any]:
         """End all of an export's backfills; what is stored stays."""
         self.export(name)
-        ended = [backfill.id for backfill in self._journal.backfills(name)]
-        for id_ in ended:
-            self._journal.end_backfill(name, id_)
-        return {"ended": ended}
+        active = [each for each in self._journal.backfills(name) if each.state == "active"]
+        for backfill in active:
+            self._journal.change_backfill(name, backfill, "ended")
+        return {"ended": [each.id for each in active]}
 
     def verify(self, name: str, span: Window, body: VerifyBody) -> dict[str, Any]:
         """Count at the source what is stored in a range, and say what is missing or differs.
@@ -165,23 +173,24 @@ class Auditor:
         found = self._stored(export, [span])
         lost = [each for each in self._journal.unavailable(export) if overlap(each.window, span)]
         missing = subtract(span, _windows(found, lost))
-        differing = self._differing(export, found, deadline)
-        damaged = self._damaged(found) if body.deep else []
-        wrong = [each.window for each, _ in (*differing, *damaged)]
+        damaged = self._damaged(found, deadline, deep=body.deep)
+        sound = [each for each in found if each.window not in {window for window, _ in damaged}]
+        differing, forgotten = self._compared(export, sound, deadline)
+        wrong = [window for window, _ in (*differing, *damaged)]
         if body.repair:
             for window in union([*missing, *wrong]):
                 self._journal.add_backfill(name, window, force=True, allow_shrink=False)
-        bad = set(wrong)
+        bad = {*wrong, *(each.window for each in forgotten)}
         return {
             "export": name,
             **_text(span),
             "windows": len(found),
-            "rows": sum(from_metadata(each.blob.metadata).rows for each in found),
-            "complete": sum(each.window not in bad for each in found),
+            "rows": sum(_rows(each) for each in sound),
+            "complete": sum(each.window not in bad for each in sound),
             "missing": _texts(missing),
-            "differing": [{**_text(each.window), **why} for each, why in differing],
-            "damaged": [{**_text(each.window), "blob": each.blob.name, "why": why} for each, why in damaged],
-            "unavailable": [{**_text(each.window), "reason": each.reason} for each in lost],
+            "differing": [{**_text(window), **counts} for window, counts in differing],
+            "damaged": [{**_text(window), "why": why} for window, why in damaged],
+            "unavailable": [{**_text(each.window), "reason": each.reason} for each in (*lost, *forgotten)],
             "deep": body.deep,
             "repair": body.repair and bool(missing or wrong),
         }
@@ -189,40 +198,82 @@ class Auditor:
     def _stored(self, export: Export, spans: Iterable[Window]) -> list[Stored]:
         return stored_in(self._data, export.name, spans, self._state.longest_window(export.name))
 
-    def _differing(
+    def _compared(
         self, export: Export, found: Sequence[Stored], deadline: float
-    ) -> list[tuple[Stored, dict[str, int]]]:
-        """Return the stored windows whose source counts otherwise, as they were configured when stored."""
-        differing = []
-        for digest in dict.fromkeys(each.blob.metadata.get("config", "") for each in found):
-            alike = [each for each in found if each.blob.metadata.get("config", "") == digest]
-            source = self._open_source(self._rechecker.as_stored(export, digest))
-            counts = source.count([each.window for each in alike], deadline)
-            for each, count in zip(alike, counts, strict=True):
-                rows = from_metadata(each.blob.metadata).rows
-                if count != rows:
-                    differing.append((each, {"stored": rows, "source": count}))
-        return differing
+    ) -> tuple[list[tuple[Window, dict[str, int]]], list[Unavailable]]:
+        """Compare stored windows with their source, each with the configuration that it was stored with.
 
-    def _damaged(self, found: Iterable[Stored]) -> list[tuple[Stored, str]]:
-        """Return the stored windows whose blobs are not what their receipts say."""
+        Returns those that differ, and those of which the source has forgotten the rows.
+        """
+        differing: list[tuple[Window, dict[str, int]]] = []
+        floor = 0 if export.retention is None else self._clock.now() - export.retention
+        forgotten = [Unavailable(each.window, _NOT_COMPARED) for each in found if each.window.start < floor]
+        found = [each for each in found if each.window.start >= floor]
+        for digest in dict.fromkeys(each.blob.metadata["config"] for each in found):
+            alike = [each for each in found if each.blob.metadata["config"] == digest]
+            source = self._open_source(self._rechecker.as_stored(export, digest))
+            for each, count in self._counted(source, alike, deadline):
+                if count is None:
+                    forgotten.append(Unavailable(each.window, _NOT_COMPARED))
+                elif count != _rows(each) and not self._holds_all(source, each, deadline):
+                    differing.append((each.window, {"stored": _rows(each), "source": count}))
+        return differing, forgotten
+
+    def _counted(
+        self, source: Source, stored: Sequence[Stored], deadline: float
+    ) -> Iterator[tuple[Stored, int | None]]:
+        """Yield each window with its source's count, None for what the source forgot."""
+        try:
+            yield from zip(stored, source.count([each.window for each in stored], deadline), strict=True)
+        except UnavailableError:
+            for each in stored:
+                try:
+                    yield each, source.count([each.window], deadline)[0]
+                except UnavailableError:
+                    yield each, None
+
+    def _holds_all(self, source: Source, stored: Stored, deadline: float) -> bool:
+        """Whether a window with other rows than its source still holds each of the source's records.
+
+        That is so where records change: the stored ones stay, and the new ones are added.
+        """
+        if not self._sources[stored.blob.metadata["source"]].union:
+            return False
+        document = self._data.read(stored.blob.name)
+        held = self._formats[stored.extension].records(document.data) if document else []
+        unseen = Unseen(source, held)
+        batches = unseen.read(stored.window, deadline, None)
+        return not any(batch.rows for batch in batches)
+
+    def _damaged(self, found: Iterable[Stored], deadline: float, *, deep: bool) -> list[tuple[Window, str]]:
+        """Return the stored windows without a receipt, and, looking deep, whose blobs are not as it says."""
         damaged = []
         for each in found:
-            document = self._data.read(each.blob.name)
-            why = "it is gone" if document is None else self._damage(each, document.data)
+            if self._clock.monotonic() > deadline:
+                raise DeadlineError("there was no time to read all blobs of the range; ask for a shorter one")
+            why = self._damage(each, deep=deep)
             if why:
-                damaged.append((each, why))
+                damaged.append((each.window, f"{each.blob.name}: {why}"))
         return damaged
 
-    def _damage(self, stored: Stored, data: bytes) -> str | None:
-        receipt = from_metadata(stored.blob.metadata)
-        if hashlib.sha256(data).hexdigest() != receipt.sha256:
-            return "its bytes are not those of its receipt"
+    def _damage(self, stored: Stored, *, deep: bool) -> str | None:
         try:
-            rows = len(self._formats[stored.extension].records(data))
+            receipt = from_metadata(stored.blob.metadata)
+            if not deep:
+                return None
+            document = self._data.read(stored.blob.name)
+            if document is None:
+                return "it is gone"
+            if hashlib.sha256(document.data).hexdigest() != receipt.sha256:
+                return "its bytes are not those of its receipt"
+            rows = len(self._formats[stored.extension].records(document.data))
         except ValueError as error:
             return str(error)
         return None if rows == receipt.rows else f"it holds {rows} rows, its receipt says {receipt.rows}"
+
+
+def _rows(stored: Stored) -> int:
+    return from_metadata(stored.blob.metadata).rows
 
 
 def _windows(found: Iterable[Stored], lost: Iterable[Unavailable]) -> list[Window]:

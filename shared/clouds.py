@@ -25,15 +25,19 @@ class Cloud:
     log_analytics: Api
     graph: Api
     arm: Api
+    storage_suffix: str
 
 
-def _cloud(name: str, authority: str, log_analytics: str, audience: str, graph: str, arm: str) -> Cloud:
+def _cloud(
+    name: str, authority: str, log_analytics: str, audience: str, graph: str, arm: str, storage: str
+) -> Cloud:
     return Cloud(
         name,
         f"https://{authority}",
         Api("Log Analytics", f"https://{log_analytics}", f"https://{audience}/.default"),
         Api("Microsoft Graph", f"https://{graph}", f"https://{graph}/.default"),
         Api("Azure Resource Manager", f"https://{arm}", f"https://{arm}/.default"),
+        storage,
     )
 
 
@@ -47,6 +51,7 @@ CLOUDS = {
             "api.loganalytics.io",
             "graph.microsoft.com",
             "management.azure.com",
+            "core.windows.net",
         ),
         _cloud(
             "usgov",
@@ -55,6 +60,7 @@ CLOUDS = {
             "api.loganalytics.us",
             "graph.microsoft.us",
             "management.usgovcloudapi.net",
+            "core.usgovcloudapi.net",
         ),
         _cloud(
             "usgov-dod",
@@ -63,6 +69,7 @@ CLOUDS = {
             "api.loganalytics.us",
             "dod-graph.microsoft.us",
             "management.usgovcloudapi.net",
+            "core.usgovcloudapi.net",
         ),
         _cloud(
             "china",
@@ -71,6 +78,7 @@ CLOUDS = {
             "api.loganalytics.azure.cn",
             "microsoftgraph.chinacloudapi.cn",
             "management.chinacloudapi.cn",
+            "core.chinacloudapi.cn",
         ),
     )
 }

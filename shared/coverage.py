@@ -1,4 +1,4 @@
-"""What is stored -> covered time -> gaps. Blob names alone decide; nothing remembered does."""
+"""What is stored -> covered time -> gaps. Blob names alone decide which time is covered."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,6 +51,12 @@ def stored_in(
     return sorted(found.values(), key=lambda each: each.window)
 
 
+def stored_all(data: Container, export: str) -> list[Stored]:
+    """Return all stored windows of an export, without receipts, in name order."""
+    blobs = ((blob, parse_blob_name(blob.name)) for blob in data.list(f"{export}/window_date="))
+    return [Stored(*parsed, blob) for blob, parsed in blobs if parsed is not None]
+
+
 def covered(found: Iterable[Stored], span: Window) -> list[Window]:
     """Return the stored windows that overlap a span."""
     return [each.window for each in found if overlap(each.window, span)]
@@ -92,7 +98,8 @@ def wanted(export: Export, origin: int, backfills: Iterable[Backfill], now: int)
     due = due_until(export, now)
     # At the grid, so that no window is cut at a time that has moved on when its message is carried out.
     oldest = 0 if export.keep is None else cell_of(export, now - export.keep).end
-    spans = [(origin, due), *((each.window.start, each.window.end) for each in backfills)]
+    asked = [each.window for each in backfills if each.state != "ended"]
+    spans = [(origin, due), *((window.start, window.end) for window in asked)]
     cut = [(max(start, oldest), min(end, due)) for start, end in spans]
     return union(Window(start, end) for start, end in cut if start < end)
 

@@ -16,4 +16,7 @@ def event(
         "reason": message.reason,
         **fields,
     }
-    log.log(level, "%s %s", what, " ".join(f"{key}={value}" for key, value in known.items()))
+    # Errors quote what services answered: without line ends, no text can pass for a line of its own.
+    log.log(
+        level, "%s %s", what, " ".join(" ".join(f"{key}={value}".split()) for key, value in known.items())
+    )

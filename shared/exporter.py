@@ -4,21 +4,25 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 
 from shared.coverage import Stored, cell_of, covered, is_planned, measured, stored_near, wanted
-from shared.errors import ConflictError, ExportError, NotSettledError, UnavailableError
+from shared.errors import ConflictError, ExportError, NotSettledError, ServiceError, UnavailableError
 from shared.events import event
 from shared.journal import Backfill, Journal
 from shared.layout import blob_name
 from shared.model import Clock, Container, Export, Format, Measured, Message, Receipt, Source, Window
 from shared.reading import DEADLINE_SECONDS, Reading, read_into, receipt_of
 from shared.rechecker import Rechecker
-from shared.rewriter import Rewriter
+from shared.rewriter import Rewrite, Rewriter
 from shared.staging import Staging
 from shared.state import State
 from shared.windows import SECOND, overlap
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_REDELIVERY = 120.0
+"""Seconds that a service may ask us to wait for the queue to be the one that waits."""
 
 
 class Exporter:
@@ -60,18 +64,19 @@ class Exporter:
                 self._journal.record_failure(message, str(error), error.wait)
         except ExportError as error:
             event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
-            if error.retryable:
+            wait = error.retry_after if isinstance(error, ServiceError) else None
+            if error.retryable and (wait is None or wait <= _LONGEST_REDELIVERY):
                 raise
-            self._give_up(message, str(error))
+            self._give_up(message, str(error), None if wait is None else ceil(wait) * SECOND)
         return None
 
     def give_up(self, message: Message) -> None:
         """Record that the queue delivered a message too often in vain; the log has the errors."""
         self._give_up(message, "every delivery of the queue message failed; the log has the errors")
 
-    def _give_up(self, message: Message, error: str) -> None:
+    def _give_up(self, message: Message, error: str, wait: int | None = None) -> None:
         with contextlib.suppress(ConflictError):  # another worker recorded the same failure just now
-            failure = self._journal.record_failure(message, error)
+            failure = self._journal.record_failure(message, error, wait)
             pause = f"{(failure.next_try - self._clock.now()) // SECOND}s"
             event(
                 _log, "window given up", message, level=logging.ERROR, times=failure.times, next_try_in=pause
@@ -125,16 +130,26 @@ class Exporter:
     ) -> None:
         """Store a stored window again if a backfill asks for that; else there is nothing to do."""
         kept = self._rewriter.keep_newest(stored)
-        redo = [each for each in backfills if each.force and overlap(each.window, message.window)]
+        redo = [
+            each
+            for each in backfills
+            if each.force and each.state == "active" and overlap(each.window, message.window)
+        ]
         if not redo or message.reason != "backfill":
             _dropped(message, "it is stored already")
             return
-        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        began, deadline = self._clock.now(), self._clock.monotonic() + DEADLINE_SECONDS
         allow_shrink = any(each.allow_shrink for each in redo)
-        rewrite = self._rewriter.rewrite(
-            export, kept, message, deadline, force=True, allow_shrink=allow_shrink
-        )
-        self._rechecker.record(message, [(kept, rewrite)])
+        try:
+            self._check_retention(export, kept.window)
+        except UnavailableError as error:  # what is stored may be all that is left
+            event(_log, "window kept: its source may have forgotten it", message, why=error)
+            rewrite = Rewrite("source_shrank", 0)
+        else:
+            rewrite = self._rewriter.rewrite(
+                export, kept, message, deadline, force=True, allow_shrink=allow_shrink
+            )
+        self._rechecker.record(message, [(kept, rewrite)], began)
 
     def _check_retention(self, export: Export, window: Window) -> None:
         """Refuse time that the source may have forgotten: its answer would be fewer rows, not an error."""
@@ -186,9 +201,12 @@ class Exporter:
         self._state.register(export)
         staging = Staging(self._data, blob_name(export.name, message.window, format_.extension))
         writer = format_.writer()
-        reading = Reading(message.window, began + DEADLINE_SECONDS, size)
+        now = self._clock.now()  # what becomes visible from here on is for a recheck to find
+        last_recheck = message.window.end + export.lag + max(export.recheck, default=0)
+        wide = bool(export.recheck) and now >= last_recheck  # no recheck will look farther afield
+        reading = Reading(message.window, began + DEADLINE_SECONDS, size, wide=wide)
         tally = read_into(staging, writer, export, self._open_source(export), reading, self._clock)
-        receipt = receipt_of(export, message.window, staging, writer, tally, now=self._clock.now())
+        receipt = receipt_of(export, message.window, staging, writer, tally, now=now)
         if not staging.commit(receipt, format_.content_type, etag=None):
             event(_log, "window left to the worker that stored it first", message, attempt=attempt)
             return None

@@ -271,7 +271,7 @@ class _ExportsFile:
         """Return a relative start as negative ticks, an absolute one as its tick."""
         try:
             if text.startswith("-"):
-                return -parse_duration(text[1:])
+                return -max(1, parse_duration(text[1:]))  # 0 would be the year 1
             ticks = parse_instant(text)
             if ticks % SECOND:
                 raise ValueError("a start lies on a whole second")

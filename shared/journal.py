@@ -1,12 +1,15 @@
 """What happened to an export's windows beside being stored: failures, lost time, backfills, rechecks."""
 
+import contextlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
 from shared import rawjson
+from shared.errors import ConflictError, ProtocolError
 from shared.layout import compact, expand, parse_window_id, window_id
 from shared.model import Clock, Container, Export, Message, Window
 from shared.windows import (
@@ -45,11 +48,16 @@ class Unavailable:
     reason: str
 
 
+BackfillState = Literal["active", "done", "ended"]
+
+
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """A range that someone asked for; ``force`` redoes what was stored in it before the request.
 
-    ``allow_shrink`` lets a redo store fewer rows than there were.
+    ``allow_shrink`` lets a redo store fewer rows than there were. ``state``: of an ``active`` one there is
+    something left to do; the time of one that is ``done`` stays wanted; one that somebody ``ended`` only
+    lasts until what it stored has been rechecked.
     """
 
     id: str
@@ -57,14 +65,19 @@ class Backfill:
     force: bool
     allow_shrink: bool
     requested_at: int
+    state: BackfillState = "active"
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """A finished comparison of stored windows with their source: their span, and when it was made (ticks)."""
+    """A finished comparison of stored windows with their source: their span, and when it was made (ticks).
+
+    ``redo`` says that they were read again because a backfill asked for that by force.
+    """
 
     window: Window
     checked_at: int
+    redo: bool = False
 
 
 class RecheckedWindow(msgspec.Struct, frozen=True):
@@ -94,6 +107,7 @@ class _BackfillDocument(msgspec.Struct, frozen=True):
     force: bool
     allow_shrink: bool
     requested_at: str
+    state: BackfillState
 
 
 class _RecheckDocument(msgspec.Struct, frozen=True):
@@ -113,17 +127,18 @@ class Journal:
         """Return an export's windows that could not be exported when they were last tried."""
         failures = []
         for blob in self._container.list(f"{export}/failures/", metadata=True):
-            window, reason = blob.name.rpartition("/")[2].split(".")[:2]
-            failures.append(
-                Failure(
-                    parse_window_id(window),
-                    reason,
-                    blob.metadata["config"],
-                    int(blob.metadata["times"]),
-                    parse_instant(blob.metadata["next_try"]),
-                    blob.name,
+            with _readable(blob.name):
+                window, reason, _ = blob.name.rpartition("/")[2].split(".")
+                failures.append(
+                    Failure(
+                        parse_window_id(window),
+                        reason,
+                        blob.metadata["config"],
+                        int(blob.metadata["times"]),
+                        parse_instant(blob.metadata["next_try"]),
+                        blob.name,
+                    )
                 )
-            )
         return failures
 
     def record_failure(self, message: Message, error: str, wait: int | None = None) -> Failure:
@@ -189,7 +204,7 @@ class Journal:
             "reason": reason,
             "recorded_at": format_instant(self._clock.now()),
         }
-        ascii_reason = reason.encode("ascii", "replace").decode().replace("\n", " ")[:1000]
+        ascii_reason = " ".join(reason.encode("ascii", "replace").decode().split())[:1000]
         name = f"{export.name}/unavailable/{window_id(window)}.json"
         before = self._container.head(name)
         self._container.write(
@@ -207,62 +222,99 @@ class Journal:
                 self._container.delete(blob.name)
 
     def backfills(self, export: str) -> list[Backfill]:
-        """Return an export's backfills that have not ended, oldest first."""
+        """Return an export's backfills, oldest first."""
         found = []
         for blob in self._container.list(f"{export}/backfills/"):
             document = self._container.read(blob.name)
-            if document is None:  # it ended just now
+            if document is None:  # it was ended just now
                 continue
-            stored = rawjson.decode(document.data, _BackfillDocument)
-            found.append(
-                Backfill(
-                    blob.name.rpartition("/")[2].removesuffix(".json"),
-                    Window(parse_instant(stored.start), parse_instant(stored.end)),
-                    stored.force,
-                    stored.allow_shrink,
-                    parse_instant(stored.requested_at),
+            with _readable(blob.name):
+                stored = rawjson.decode(document.data, _BackfillDocument)
+                found.append(
+                    Backfill(
+                        blob.name.rpartition("/")[2].removesuffix(".json"),
+                        Window(parse_instant(stored.start), parse_instant(stored.end)),
+                        stored.force,
+                        stored.allow_shrink,
+                        parse_instant(stored.requested_at),
+                        stored.state,
+                    )
                 )
-            )
         return sorted(found, key=lambda backfill: backfill.requested_at)
 
     def add_backfill(self, export: str, window: Window, *, force: bool, allow_shrink: bool) -> Backfill:
         """Store a range for the planner to draw from."""
         backfill = Backfill(uuid.uuid4().hex, window, force, allow_shrink, self._clock.now())
-        document = _BackfillDocument(
-            format_second(window.start),
-            format_second(window.end),
-            force,
-            allow_shrink,
-            format_instant(backfill.requested_at),
-        )
-        self._container.write(
-            f"{export}/backfills/{backfill.id}.json", msgspec.json.encode(document), etag=None
-        )
+        self._container.write(_backfill_name(export, backfill.id), _encoded(backfill), etag=None)
         return backfill
 
-    def end_backfill(self, export: str, id_: str) -> None:
-        """Forget a backfill, because it is done or no longer wanted."""
-        self._container.delete(f"{export}/backfills/{id_}.json")
+    def change_backfill(self, export: str, backfill: Backfill, state: BackfillState) -> None:
+        """Change a backfill's state. Raises ConflictError when it is gone or another worker changes it."""
+        name = _backfill_name(export, backfill.id)
+        before = self._container.head(name)
+        if before is None:
+            raise ConflictError(f"{name} is gone")
+        self._container.write(name, _encoded(replace(backfill, state=state)), etag=before.etag)
+
+    def forget_backfill(self, export: str, backfill: Backfill) -> None:
+        """Forget a backfill that was ended."""
+        self._container.delete(_backfill_name(export, backfill.id))
 
     def rechecks(self, export: str, span: Window) -> list[Recheck]:
         """Return the finished rechecks of windows in a span."""
         found = []
         for month in _months(span):
             for blob in self._container.list(f"{export}/rechecks/{month}"):
-                window, _, checked_at = blob.name.rpartition("/")[2].removesuffix(".json").rpartition("_")
-                found.append(Recheck(parse_window_id(window), expand(checked_at)))
+                name = blob.name.rpartition("/")[2].removesuffix(".json")
+                window, _, checked_at = name.removesuffix(".redo").rpartition("_")
+                redo = name.endswith(".redo")
+                found.append(Recheck(parse_window_id(window), expand(checked_at), redo))
         return found
 
     def record_recheck(
-        self, export: str, span: Window, config: str, windows: Sequence[RecheckedWindow]
+        self,
+        export: str,
+        span: Window,
+        config: str,
+        windows: Sequence[RecheckedWindow],
+        checked_at: int,
+        *,
+        redo: bool = False,
     ) -> None:
         """Record a finished recheck, also when nothing changed. Raises ConflictError when it is there."""
-        now = self._clock.now()
         self._container.write(
-            f"{export}/rechecks/{window_id(span)}_{compact(now)}.json",
-            msgspec.json.encode(_RecheckDocument(format_instant(now), config, windows)),
+            f"{export}/rechecks/{window_id(span)}_{compact(checked_at)}{'.redo' if redo else ''}.json",
+            msgspec.json.encode(_RecheckDocument(format_instant(checked_at), config, windows)),
             etag=None,
         )
+
+
+def _backfill_name(export: str, id_: str) -> str:
+    return f"{export}/backfills/{id_}.json"
+
+
+def _encoded(backfill: Backfill) -> bytes:
+    return msgspec.json.encode(
+        _BackfillDocument(
+            format_second(backfill.window.start),
+            format_second(backfill.window.end),
+            backfill.force,
+            backfill.allow_shrink,
+            format_instant(backfill.requested_at),
+            backfill.state,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Generator[None]:
+    """Name the document that cannot be read, so that somebody can look at it."""
+    try:
+        yield
+    except (*rawjson.UNREADABLE, KeyError, ValueError) as error:
+        raise ProtocolError(
+            f"the stored document {name} cannot be read ({error}); mend or delete it"
+        ) from error
 
 
 def _retention(export: Export) -> str:

@@ -6,6 +6,7 @@ Source: the Kusto documentation's "Scalar data types: string" and "Entity names"
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shared.windows import format_instant
 
@@ -83,6 +84,12 @@ def _operator(step: list[Token]) -> str:
             break
         name, end = name + token.text, token.end
     return name
+
+
+def calls(text: str) -> set[str]:
+    """Return the names of the functions that a KQL text calls."""
+    found = list(tokens(text))
+    return {word.text for word, mark in pairwise(found) if word.kind == "word" and mark.text == "("}
 
 
 def uses(text: str, name: str) -> bool:

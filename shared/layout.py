@@ -7,7 +7,7 @@ from shared.model import Window
 from shared.windows import DAY, HOUR, format_instant, parse_instant
 
 _NAME = re.compile(
-    r"[^/]+/window_date=[0-9-]{10}/window_hour=[0-9]{2}/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z0-9.]+)"
+    r"[^/]+/window_date=[0-9-]{10}/window_hour=[0-9]{2}/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z]+(?:\.(?:gz|zst))?)"
 )
 
 

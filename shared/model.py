@@ -42,7 +42,8 @@ class Batch:
     ``columns`` describes tabular rows, each a JSON array; it is None where each row is a whole JSON object.
     ``times`` are the row times as the service wrote them, where the source reads them anyway; for tabular
     rows a writer takes them from the column named ``TimeGenerated``. ``slices`` and ``requests`` count what
-    the batch took; the pages of one walk are requests of one slice. ``served_at`` is the service's own time
+    the batch took; the pages of one walk are requests of one slice. ``repeated_ids`` counts records that have
+    the id of another but not its content. ``served_at`` is the service's own time
     (ticks) when it answered, where it says.
     """
 
@@ -52,6 +53,7 @@ class Batch:
     slices: int = 1
     requests: int = 1
     answer_bytes: int = 0
+    repeated_ids: int = 0
     served_at: int | None = None
 
 
@@ -101,7 +103,8 @@ class Receipt:
     ``sha256`` is of the stored bytes, ``attempt`` the id of the attempt that committed them, ``config`` the
     digest of the configuration, ``first_time`` and ``last_time`` the earliest and latest row time (None
     where the rows carry none), ``slices`` and ``requests`` what the source was asked, ``answer_bytes`` the
-    size of its answers before decompression of nothing but the wire's encoding, ``exported_at`` ticks.
+    size of its answers without the wire's compression, ``exported_at`` when reading began (ticks), and
+    ``repeated_ids`` how many records have the id of another but not its content.
     """
 
     window: Window
@@ -118,6 +121,7 @@ class Receipt:
     answer_bytes: int
     exported_at: int
     app_version: str
+    repeated_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)

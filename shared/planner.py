@@ -5,6 +5,7 @@ load on the services without locks, keeps fresh windows ahead of a backlog, and 
 take effect at once.
 """
 
+import contextlib
 import heapq
 import logging
 import uuid
@@ -17,8 +18,8 @@ from msgspec import structs
 from shared.agenda import (
     RECHECKED_AT_ONCE,
     Task,
+    awaiting_recheck,
     doubled_windows,
-    due_rechecks,
     new_windows,
     recheck_tasks,
     redo_tasks,
@@ -84,7 +85,7 @@ class Planner:
 
         They count as in flight from here on. Raises StorageError.
         """
-        return self._update(kind, self._planned)
+        return self._update(kind, self._planned, uuid.uuid4().hex)
 
     def top_up(self, done: Message) -> list[Message]:
         """Take a finished window off what is in flight and return the messages that follow it.
@@ -100,15 +101,16 @@ class Planner:
         known = [export.kind for export in self._exports if export.name == done.export]
         return [message for kind in known or KINDS for message in self._update(kind, follow, done.id)]
 
-    def _update(self, kind: Kind, change: _Change, after: str = "") -> list[Message]:
+    def _update(self, kind: Kind, change: _Change, after: str) -> list[Message]:
         """Read what is in flight, change it, fill the free places, and save it if nobody else did.
 
-        Returns the messages of what is in flight since the completion of the message ``after``.
+        Returns the messages of what went into flight with the same ``after``, also where that was saved
+        before and only the answer was lost.
         """
         for _ in range(_CONFLICTS):
             before = self._flights.load(kind)
             changed, new = _filled(change(kind, before), self._max_in_flight[kind], self._clock.now(), after)
-            again = [each for each in changed.flights if after and each.after == after and each not in new]
+            again = [each for each in changed.flights if each.after == after and each not in new]
             if changed != before:
                 try:
                     self._flights.save(kind, changed)
@@ -138,7 +140,11 @@ class Planner:
             # An export that was begun anew does not inherit its position, nor one that lost less than it did.
             key = f"{export.name} {origin.id} {export.retention}"
             own = [each for each in flights if each.export == export.name]
-            plan = self._plan_export(export, origin, positions.get(key), own, now)
+            try:
+                plan = self._plan_export(export, origin, positions.get(key), own, now)
+            except ProtocolError as error:
+                _log.error("export not planned export=%s: %s", export.name, error)
+                continue
             positions[key] = plan.position
             landed |= plan.landed
             tasks.append(plan.tasks)
@@ -160,16 +166,20 @@ class Planner:
         position = position or Position(at=origin.tick, since=now)
         backfills = self._journal.backfills(export.name)
         spans = wanted(export, origin.tick, backfills, now)
-        looked = _looked_at(export, spans, origin.tick, position.at, backfills)
-        found = stored_in(self._data, export.name, looked, self._state.longest_window(export.name))
+        active = [each for each in backfills if each.state == "active"]
+        ended = [each for each in backfills if each.state == "ended"]
+        looked = _looked_at(export, spans, origin.tick, position.at, active)
+        listed = [*looked, *(each.window for each in ended)]
+        found = stored_in(self._data, export.name, listed, self._state.longest_window(export.name))
         lost = [each.window for each in self._journal.unavailable(export)]
         missing = gaps(looked, [*(each.window for each in found), *lost])
         if now - position.since > POSITION_EXPIRES:
             missing = union([*self._vanished(export, spans, looked, lost), *missing])
             position = Position(min(position.at, *(gap.start for gap in missing), position.at), now)
         rechecks = self._journal.rechecks(export.name, _span(found)) if found else []
-        redone = redone_windows(found, backfills, rechecks) + doubled_windows(found)
-        due, open_ = due_rechecks(export, found, rechecks, now)
+        redone = redone_windows(found, active, rechecks) + doubled_windows(found)
+        awaiting = awaiting_recheck(export, found, rechecks)
+        due = [stored for stored, tick in awaiting if tick <= now]
 
         def needed(window: Window, reason: str) -> bool:
             if reason == "recheck":
@@ -179,7 +189,8 @@ class Planner:
         landed = frozenset(each for each in own if not needed(each.window, each.reason))
         busy = [each.window for each in own if each not in landed]
         busy += self._resting(export, needed, now)
-        self._end_backfills(export, backfills, missing, redone)
+        before_origin = [each.window for each, _ in awaiting if each.window.start < origin.tick]
+        self._finish_backfills(export, active, ended, [*missing, *redone], before_origin)
         at_once = 1 if source.union else RECHECKED_AT_ONCE
         free = [each for each in due if not any(overlap(each.window, other) for other in busy)]
         tasks = heapq.merge(
@@ -192,7 +203,7 @@ class Planner:
             (task for task in tasks if not any(overlap(task.flight.window, other) for other in busy)),
             landed,
             Position(
-                max(position.at, _covered_until(export, origin.tick, missing, open_, now)), position.since
+                max(position.at, _covered_until(export, origin.tick, missing, awaiting, now)), position.since
             ),
         )
 
@@ -219,18 +230,23 @@ class Planner:
                 resting.append(failure.window)
         return resting
 
-    def _end_backfills(
+    def _finish_backfills(
         self,
         export: Export,
-        backfills: Iterable[Backfill],
-        missing: Sequence[Window],
-        redone: Sequence[Window],
+        active: Iterable[Backfill],
+        ended: Iterable[Backfill],
+        left: Sequence[Window],
+        unchecked: Sequence[Window],
     ) -> None:
-        """Forget the backfills of which nothing is left to do."""
-        for backfill in backfills:
-            if not any(overlap(backfill.window, each) for each in (*missing, *redone)):
-                self._journal.end_backfill(export.name, backfill.id)
-                _log.info("backfill finished export=%s id=%s", export.name, backfill.id)
+        """Record which backfills have nothing left to do; forget the ended ones once all is rechecked."""
+        for backfill in active:
+            if not any(overlap(backfill.window, each) for each in (*left, *unchecked)):
+                with contextlib.suppress(ConflictError):  # another worker was quicker
+                    self._journal.change_backfill(export.name, backfill, "done")
+                    _log.info("backfill finished export=%s id=%s", export.name, backfill.id)
+        for backfill in ended:
+            if not any(overlap(backfill.window, each) for each in unchecked):
+                self._journal.forget_backfill(export.name, backfill)
 
 
 def _looked_at(
@@ -252,12 +268,12 @@ def _looked_at(
 
 
 def _covered_until(
-    export: Export, origin: int, missing: Sequence[Window], open_: int | None, now: int
+    export: Export, origin: int, missing: Sequence[Window], awaiting: Sequence[tuple[Stored, int]], now: int
 ) -> int:
     """Return the tick before which everything since the origin is stored, or lost, and rechecked."""
     marks = [due_until(export, now), now - export.lag - max(export.recheck, default=0)]
     marks += [max(origin, gap.start) for gap in missing if gap.end > origin][:1]
-    marks += [] if open_ is None else [open_]
+    marks += [stored.window.start for stored, _ in awaiting if stored.window.end > origin][:1]
     return max(origin, min(marks))
 
 

@@ -126,8 +126,10 @@ def _missing(answer: _Body, rows: int, request_id: str | None) -> IncompleteAnsw
     if rows >= MAX_ROWS:
         return _incomplete("RowLimit", f"{rows} rows are the most that one answer holds", request_id)
     stated = _stated_rows(answer.statistics)
-    if stated is not None and stated != rows:
+    if stated is not None and stated > rows:
         return _incomplete("RowCount", f"{rows} rows came, but the statistics say {stated}", request_id)
+    if stated is not None and stated < rows:
+        raise ProtocolError(f"Log Analytics answered {rows} rows, but its statistics say {stated}")
     return None
 
 

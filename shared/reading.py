@@ -32,16 +32,21 @@ def read_into(
     clock says that the window is not due yet.
     """
     tally = Tally()
-    for batch in source.read(reading.window, reading.deadline, reading.measured, wide=reading.wide):
-        _check_settled(export, reading.window, batch)
-        staging.add(writer.write(batch))
-        tally.slices += batch.slices
-        tally.requests += batch.requests
-        tally.answer_bytes += batch.answer_bytes
-        if clock.monotonic() > reading.deadline:
-            raise DeadlineError(
-                f"the window took more than {DEADLINE_SECONDS:.0f} s; give {export.name} a shorter window"
-            )
+    try:
+        for batch in source.read(reading.window, reading.deadline, reading.measured, wide=reading.wide):
+            _check_settled(export, reading.window, batch)
+            staging.add(writer.write(batch))
+            tally.slices += batch.slices
+            tally.requests += batch.requests
+            tally.answer_bytes += batch.answer_bytes
+            tally.repeated_ids += batch.repeated_ids
+            if clock.monotonic() > reading.deadline:
+                raise DeadlineError("not all of its rows were there in time")
+    except DeadlineError as error:
+        raise DeadlineError(
+            f"the window took more than {DEADLINE_SECONDS:.0f} s ({error}); "
+            f"give {export.name} a shorter window"
+        ) from error
     staging.add(writer.finish())
     return tally
 
@@ -53,6 +58,7 @@ class Tally:
     slices: int = 0
     requests: int = 0
     answer_bytes: int = 0
+    repeated_ids: int = 0
 
 
 def receipt_of(
@@ -74,6 +80,7 @@ def receipt_of(
         answer_bytes=tally.answer_bytes,
         exported_at=now,
         app_version=VERSION,
+        repeated_ids=tally.repeated_ids,
     )
 
 

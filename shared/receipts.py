@@ -27,6 +27,7 @@ def to_metadata(receipt: Receipt) -> dict[str, str]:
         "answer_bytes": str(receipt.answer_bytes),
         "exported_at": format_instant(receipt.exported_at),
         "app_version": receipt.app_version,
+        "repeated_ids": str(receipt.repeated_ids),
     }
 
 
@@ -55,4 +56,5 @@ def from_metadata(metadata: Mapping[str, str]) -> Receipt:
         answer_bytes=read("answer_bytes", int),
         exported_at=read("exported_at", parse_instant),
         app_version=read("app_version", str),
+        repeated_ids=read("repeated_ids", int),
     )

@@ -46,7 +46,7 @@ class Rechecker:
 
         Where counting is cheap, only windows whose source holds more rows are read again.
         """
-        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        began, deadline = self._clock.now(), self._clock.monotonic() + DEADLINE_SECONDS
         stored = self._stored(message)
         if not stored:
             event(_log, "recheck dropped", message, why="nothing is stored there with its configuration")
@@ -56,7 +56,7 @@ class Rechecker:
             done = [(each, self._rewriter.rewrite(as_stored, each, message, deadline)) for each in stored]
         else:
             done = self._by_count(as_stored, stored, message, deadline)
-        self.record(message, done)
+        self.record(message, done, began)
 
     def as_stored(self, export: Export, digest: str) -> Export:
         """Return an export as it was when windows were stored with a configuration. Raises ExportError."""
@@ -70,20 +70,27 @@ class Rechecker:
         except ValueError as error:
             raise ExportError(str(error)) from error
 
-    def record(self, message: Message, done: Sequence[tuple[Stored, Rewrite]]) -> None:
-        """Keep what was found, also when nothing changed."""
+    def record(self, message: Message, done: Sequence[tuple[Stored, Rewrite]], began: int) -> None:
+        """Keep what was found since it began (ticks), also when nothing changed."""
         windows = [
             RecheckedWindow(
                 format_second(stored.window.start),
                 format_second(stored.window.end),
-                from_metadata(stored.blob.metadata).rows,
+                int(stored.blob.metadata.get("rows", 0)),
                 rewrite.rows,
                 rewrite.outcome,
             )
             for stored, rewrite in done
         ]
         with contextlib.suppress(ConflictError):  # recorded within the same second
-            self._journal.record_recheck(message.export, message.window, message.config, windows)
+            self._journal.record_recheck(
+                message.export,
+                message.window,
+                message.config,
+                windows,
+                began,
+                redo=message.reason == "backfill",
+            )
         outcomes = [rewrite.outcome for _, rewrite in done]
         event(
             _log,

@@ -1,8 +1,8 @@
-"""Stores a stored window again: at its own bounds, and never with fewer rows than there were."""
+"""Stores a stored window again: at its own bounds, and not with fewer rows unless that is asked for."""
 
-import contextlib
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,12 +15,14 @@ from shared.events import event
 from shared.layout import blob_name
 from shared.model import (
     Batch,
+    Blob,
     Clock,
     Container,
     Export,
     Format,
     Measured,
     Message,
+    Receipt,
     Source,
     SourceType,
     Window,
@@ -32,13 +34,16 @@ from shared.state import State
 
 _log = logging.getLogger(__name__)
 
+_COMPARED_BYTES = 8 << 20
+"""Size of a blob up to which its rows are compared one by one; beyond it, by their number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
     """What storing a window again came to; ``rows`` is what its source held.
 
-    ``outcome``: ``unchanged``, ``added`` (the blob holds more rows, or other ones), ``source_shrank`` (there
-    were fewer rows, and the stored ones were kept), or ``superseded`` (another worker was quicker).
+    ``outcome``: ``unchanged``, ``added`` (the blob holds more rows, or other ones), or ``source_shrank``
+    (there were fewer rows, and the stored ones were kept).
     """
 
     outcome: str
@@ -68,9 +73,8 @@ class Rewriter:
         """Return a window's blob; of several (a redo in another format was interrupted) keep the newest."""
         newest = max(stored, key=lambda each: int(each.blob.metadata.get("revision", 0)))
         for each in stored:
-            if each.blob.name != newest.blob.name:
-                with contextlib.suppress(ConflictError):
-                    self._data.delete(each.blob.name, etag=each.blob.etag)
+            if each.blob.name != newest.blob.name and "attempt" in each.blob.metadata:  # one of ours
+                self._data.delete(each.blob.name, etag=each.blob.etag)
         return newest
 
     def rewrite(
@@ -86,50 +90,58 @@ class Rewriter:
         """Read a stored window again with a configuration, and replace its blob where that adds to it.
 
         Where the source's records may change, the stored ones are kept and new ones added. Elsewhere the new
-        rows take the stored ones' place, unless they are fewer. ``force`` replaces the blob also where
-        nothing was added, which mends one that is damaged. Conditional on the blob that is there now.
+        rows take the stored ones' place, with those that the source has lost since, unless they are fewer.
+        ``force`` replaces the blob also where nothing was added, which mends one that is damaged. Conditional
+        on the blob that is there now: raises ConflictError, which another delivery of the message mends, when
+        another worker changed it.
         """
+        format_ = self._formats[export.format]
+        staging = Staging(self._data, blob_name(export.name, stored.window, format_.extension))
         before = self._data.head(stored.blob.name)
         if before is None:
-            return Rewrite("superseded", 0)
-        old = from_metadata(before.metadata)
-        format_ = self._formats[export.format]
+            raise ConflictError(f"{stored.blob.name} is gone, so another worker replaces it")
+        same_name = staging.name == before.name
+        etag = before.etag if same_name else self._etag(staging.name)
+        old = _receipt(before)
         self._state.register(export)
-        staging = Staging(self._data, blob_name(export.name, stored.window, format_.extension))
         writer = format_.writer()
         kept: list[msgspec.Raw] = []
-        if self._sources[export.source].union:
+        source: Unseen | _Remembering
+        times = [time for time in (old.first_time, old.last_time) if time] if old else []
+        if old is not None and self._sources[export.source].union:
             kept = self._records(stored, old.sha256)
-            times = [time for time in (old.first_time, old.last_time) if time]
             staging.add(writer.write(Batch(rows=kept, times=times)))
-        source = _Unseen(self._open_source(export), kept)
+            source = Unseen(self._open_source(export), kept)
+        else:
+            alike = old is not None and old.config == export.digest and before.size <= _COMPARED_BYTES
+            held = self._records(stored, old.sha256) if old and alike and not allow_shrink else []
+            source = _Remembering(self._open_source(export), held, times, self._formats["jsonl"])
         reading = Reading(stored.window, deadline, wide=True)
+        now = self._clock.now()  # what becomes visible from here on is for another recheck to find
         try:
             tally = read_into(staging, writer, export, source, reading, self._clock)
         except UnavailableError as error:
             event(_log, "window kept: its source forgot it", message, level=logging.WARNING, why=error)
             return Rewrite("source_shrank", 0)
-        if writer.rows < old.rows and not allow_shrink:
+        if old is not None and not kept and source.rows < old.rows and not allow_shrink:
             why = f"{source.rows} rows there, {old.rows} stored"
             event(_log, "window kept: its source shrank", message, level=logging.WARNING, why=why)
             return Rewrite("source_shrank", source.rows)
-        now = self._clock.now()
-        receipt = receipt_of(export, old, staging, writer, tally, now=now)
-        same_name = staging.name == before.name
-        if same_name and not force and (receipt.sha256, receipt.config) == (old.sha256, old.config):
+        receipt = receipt_of(export, old or stored.window, staging, writer, tally, now=now)
+        nothing_new = kept and writer.rows == len(kept)
+        same_bytes = old is not None and (receipt.sha256, receipt.config) == (old.sha256, old.config)
+        if same_name and not force and (nothing_new or same_bytes):
             return Rewrite("unchanged", source.rows)
-        etag = before.etag if same_name else self._etag(staging.name)
         if not staging.commit(receipt, format_.content_type, etag=etag):
-            return Rewrite("superseded", source.rows)
+            raise ConflictError(f"another worker stored {staging.name} first")
         if not same_name:
-            with contextlib.suppress(ConflictError):
-                self._data.delete(before.name, etag=before.etag)
+            self._data.delete(before.name, etag=before.etag)
         event(
             _log,
             "window stored again",
             message,
             rows=receipt.rows,
-            before=old.rows,
+            before=old.rows if old else 0,
             revision=receipt.revision,
         )
         return Rewrite("added", source.rows)
@@ -151,7 +163,52 @@ class Rewriter:
         return None if blob is None else blob.etag
 
 
-class _Unseen:
+def _receipt(blob: Blob) -> Receipt | None:
+    """Return a blob's receipt; None for one that lost it, which proves nothing and is replaced."""
+    try:
+        return from_metadata(blob.metadata)
+    except ValueError as error:
+        _log.warning("stored window without a receipt blob=%s: %s", blob.name, error)
+        return None
+
+
+class _Remembering:
+    """A source whose rows are followed by those stored ones that are no longer among them.
+
+    So a row that was purged at the source is not lost when others became visible late. ``rows`` counts what
+    the source held.
+    """
+
+    def __init__(
+        self, source: Source, held: Sequence[msgspec.Raw], times: Sequence[str], lines: Format
+    ) -> None:
+        self._source = source
+        self._held = held
+        self._times = times
+        self._lines = lines
+        self.rows = 0
+
+    def read(
+        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
+    ) -> Iterator[Batch]:
+        """Yield the source's batches, then the stored rows that were not in them."""
+        missing = Counter(bytes(record) for record in self._held)
+        for batch in self._source.read(window, deadline, measured, wide=wide):
+            self.rows += len(batch.rows)
+            if missing:
+                writer = self._lines.writer()
+                missing.subtract((writer.write(batch) + writer.finish()).split(b"\n")[:-1])
+            yield batch
+        gone = [msgspec.Raw(line) for line, count in missing.items() for _ in range(count)]
+        if gone:
+            yield Batch(rows=gone, times=self._times, slices=0, requests=0)
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return what the source counts."""
+        return self._source.count(windows, deadline)
+
+
+class Unseen:
     """A source without the records that are stored already; ``rows`` counts what it held with them."""
 
     def __init__(self, source: Source, kept: Iterable[msgspec.Raw]) -> None:

@@ -29,6 +29,7 @@ DEFAULT_SCHEDULE = "0 */5 * * * *"
 
 _CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,}")
 _CONTAINER_LENGTH = 55  # leaves room for "-queries" in the 63 characters that a container's name may have
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 
 
@@ -88,7 +89,8 @@ def load_settings(
     env = _Environment(environ)
     cloud = env.cloud()
     credential = env.credential(cloud.authority)
-    storage = env.storage(credential)
+    storage = env.storage(credential, cloud.storage_suffix)
+    workspace_id = env.workspace_id()
     container = env.text("EXPORT_CONTAINER") or "exports"
     if not (_CONTAINER_NAME.fullmatch(container) and len(container) <= _CONTAINER_LENGTH):
         env.wrong("EXPORT_CONTAINER", container, "3 to 55 lower-case letters, digits and single hyphens")
@@ -115,7 +117,7 @@ def load_settings(
         credential=credential,
         storage=storage,
         container=container,
-        workspace_id=env.text("LOG_ANALYTICS_WORKSPACE_ID"),
+        workspace_id=workspace_id,
         schedules=schedules,
         max_in_flight=in_flight,
         parallel_slices=parallel_slices,
@@ -137,6 +139,13 @@ class _Environment:
 
     def wrong(self, name: str, found: str, expected: str) -> None:
         self.problems.append(Problem(f"setting {name}", found, expected))
+
+    def workspace_id(self) -> str | None:
+        name = "LOG_ANALYTICS_WORKSPACE_ID"
+        text = self.text(name)
+        if text is not None and not _GUID.fullmatch(text):
+            self.wrong(name, repr(text), "the workspace ID, a GUID, not the workspace's name")
+        return text
 
     def schedule(self, name: str) -> str:
         """Return the binding expression; the host itself resolves ``%NAME%``, and checks the schedule."""
@@ -199,7 +208,7 @@ class _Environment:
             managed_identity_offered=self.text("IDENTITY_ENDPOINT") is not None,
         )
 
-    def storage(self, credential: Credential) -> Storage:
+    def storage(self, credential: Credential, storage_suffix: str) -> Storage:
         """Choose EXPORT_STORAGE where it is set in any form, else AzureWebJobsStorage.
 
         The ``__`` suffixes are those of identity-based connections in Azure Functions.
@@ -210,7 +219,7 @@ class _Environment:
                 return Storage(prefix, connection_string=connection_string)
             url = self.text(f"{prefix}__blobServiceUri")
             if url is None and (account := self.text(f"{prefix}__accountName")):
-                url = f"https://{account}.blob.core.windows.net"
+                url = f"https://{account}.blob.{storage_suffix}"
             if url:
                 url = self._storage_url(f"{prefix}__blobServiceUri", url)
                 managed = self.text(f"{prefix}__credential") == "managedidentity"

@@ -36,14 +36,10 @@ class Bounds:
 
 
 def planned_slices(window: Window, measured: Measured, bounds: Bounds) -> list[Slice]:
-    """Cut a window into equal spans, as few as the bounds allow if the rows lie evenly.
-
-    Raises ExportError when that would be more slices than a window may have.
-    """
+    """Cut a window into equal spans, as few as the bounds allow if the rows lie evenly."""
     ticks = window.end - window.start
     wanted = max(measured.rows * ticks / bounds.rows, measured.answer_bytes * ticks / bounds.answer_bytes)
-    count = min(max(1, ceil(wanted)), ticks)
-    _check_count(count)
+    count = min(max(1, ceil(wanted)), ticks, MAX_SLICES // 4)  # an estimate must not refuse a window
     edges = [window.start + ticks * i // count for i in range(count + 1)]
     return [Slice(Window(start, end)) for start, end in pairwise(edges)]
 

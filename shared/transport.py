@@ -133,7 +133,7 @@ class Transport:
         if request.deadline is not None:
             patience = min(patience, request.deadline - self._clock.monotonic())
             if patience <= 0:
-                raise DeadlineError(f"no time was left to ask {api.name}")
+                raise DeadlineError(f"no time was left to ask {api.name}; ask for a shorter time")
         try:
             with self._session.request(
                 request.method,

@@ -60,7 +60,9 @@ class App:
         self.exporter = Exporter(
             exports, open_source, FORMATS, data, state, journal, rewriter, rechecker, clock
         )
-        self.auditor = Auditor(exports, open_source, FORMATS, data, state, journal, flights, rechecker, clock)
+        self.auditor = Auditor(
+            exports, SOURCES, open_source, FORMATS, data, state, journal, flights, rechecker, clock
+        )
         self.query = Query(connect("log_analytics"), clock)
 
     @property

@@ -92,7 +92,7 @@ def exact(call: ir.FunctionCall, now: int) -> ir.Expr:  # noqa: C901, PLR0911, P
             return _call("$number", arguments[0], call)
         case "todatetime" | "totimespan" | "timespan" if len(arguments) == 1:
             return _call("$todatetime" if name == "todatetime" else "$totimespan", arguments[0])
-        case "hash" if len(arguments) in (1, 2):
+        case "hash" | "hash_xxhash64" if len(arguments) in (1, 2):
             return _call(
                 "$hash", _text(arguments[0]), arguments[1] if len(arguments) == 2 else _whole(2**63 - 1)
             )

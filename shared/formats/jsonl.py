@@ -153,6 +153,8 @@ def line_template(columns: Sequence[Column]) -> bytes:
 def unwrap(cell: msgspec.Raw | bytes) -> msgspec.Raw | bytes:
     """Return a ``dynamic`` cell as nested JSON when its text is an object or array, else as it came."""
     raw = bytes(cell)
+    if raw[:1] in {b"{", b"["}:  # nested already
+        return rawjson.one_line(raw)
     if raw[:2] not in {b'"{', b'"['}:
         return cell
     try:

@@ -56,7 +56,7 @@ class Entra:
         out.
         """
         _ = measured, wide
-        seen: set[bytes] = set()
+        seen: dict[bytes, str] = {}
         for number, page in enumerate(self._walk(window, deadline)):
             yield replace(_cut(page, window, seen), slices=1 if number == 0 else 0)
 
@@ -105,10 +105,12 @@ def _floor(error: ServiceError) -> int | None:
     return from_datetime(datetime.strptime(match[1], "%m/%d/%Y %I:%M:%S %p").replace(tzinfo=UTC))
 
 
-def _cut(page: Page, window: Window, seen: set[bytes]) -> Batch:
-    """Return the page's records that belong to the window and were not seen before."""
+def _cut(page: Page, window: Window, seen: dict[bytes, str]) -> Batch:
+    """Return the page's records that belong to the window and were not seen before; ``seen`` grows."""
     rows: list[msgspec.Raw] = []
     times: list[str] = []
+    ids = set(seen.values())
+    repeated = 0
     for raw in page.records:
         try:
             record = msgspec.json.decode(raw, type=_Record)
@@ -121,10 +123,18 @@ def _cut(page: Page, window: Window, seen: set[bytes]) -> Batch:
             continue
         digest = hashlib.sha256(raw).digest()
         if digest not in seen:
-            seen.add(digest)
+            repeated += record.id in ids
+            ids.add(record.id)
+            seen[digest] = record.id
             rows.append(raw)
             times.append(record.time)
-    return Batch(rows=rows, times=times, answer_bytes=len(page.body), served_at=page.served_at)
+    return Batch(
+        rows=rows,
+        times=times,
+        answer_bytes=len(page.body),
+        repeated_ids=repeated,
+        served_at=page.served_at,
+    )
 
 
 def record_tick(text: str) -> int:

@@ -4,18 +4,29 @@ An answer is taken for the window's rows only when the service neither says nor 
 """
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import msgspec
 
-from shared import kql
+from shared import kql, rawjson
 from shared.errors import AnswerTooLargeError, ExportError, IncompleteAnswerError, ProtocolError
-from shared.model import Batch, Measured, Source, SourceType, Tools, Window
+from shared.model import Batch, Column, Measured, Source, SourceType, Tools, Window
 from shared.query_api import MAX_ROWS, Answer, ask
 from shared.slices import Bounds, Slice, planned_slices, read_in_order
-from shared.windows import DAY, END_OF_TIME, format_instant
+from shared.window_kql import (
+    USUAL,
+    WIDE,
+    Options,
+    Reach,
+    count_body,
+    groups,
+    key_of,
+    query_body,
+    schema_body,
+)
+from shared.windows import format_instant
 
 WAIT_SECONDS = 300
 """How long one query of an export may run; the service allows 600, a function on the smallest plan also."""
@@ -24,105 +35,16 @@ COUNTED_AT_ONCE = 24
 """Windows that one counting query covers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How many days before and after its window a row's TimeGenerated may lie."""
-
-    before: int
-    after: int
-
-
-# TimeGenerated is replaced by the time of receipt when it lies more than two days back or one day ahead
-# ("Log data ingestion time in Azure Monitor"), so these bounds hold every row and still spare the service
-# a scan of the whole table. A recheck trusts that less.
-USUAL = Reach(before=3, after=2)
-WIDE = Reach(before=60, after=10)
-
 _ROW_WISE = {
     *("where", "filter", "extend", "parse", "parse-where", "parse-kv", "mv-expand"),
     *("project", "project-away", "project-keep", "project-rename", "project-reorder"),
 }
+# What gives another answer at another time, or looks beyond its own row.
+_UNSTABLE = {
+    *("ago", "now", "rand", "new_guid", "row_number", "row_cumsum", "row_rank_dense", "row_rank_min"),
+    *("row_window_session", "prev", "next", "toscalar"),
+}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export of this source is told: a ``table`` with an optional ``pipeline``, or free ``kql``.
-
-    ``window_column`` says which time puts a row into a window. With ``ingestion_time`` a late row falls
-    into a later window instead of being missed.
-    """
-
-    workspace: str
-    table: str | None = None
-    pipeline: str | None = None
-    kql: str | None = None
-    splittable: bool = False
-    window_column: Literal["ingestion_time", "TimeGenerated"] = "ingestion_time"
-
-
-def window_query(options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL) -> str:
-    """Return the KQL that selects a slice's rows, exact to the tick, and may end in an aggregate of them."""
-    lines = [_rows_of(options, slice_, reach)]
-    if aggregate:
-        lines.append(aggregate)
-    return (
-        f"let window_start = {kql.instant(slice_.span.start)};\n"
-        f"let window_end = {kql.instant(slice_.span.end)};\n" + "\n| ".join(lines)
-    )
-
-
-def _rows_of(options: Options, slice_: Slice, reach: Reach) -> str:
-    if options.table is None:
-        if slice_.parts > 1:
-            raise ExportError(
-                "one tick's rows do not fit into an answer, and free kql cannot be parted by hash"
-            )
-        return kql.without_end(options.kql or "")
-    lines = [kql.name(options.table)]
-    if options.window_column == "TimeGenerated":
-        lines.append("where TimeGenerated >= window_start and TimeGenerated < window_end")
-    else:
-        # ingestion_time() is null where a table has no ingestion time policy.
-        time = "coalesce(ingestion_time(), TimeGenerated)"
-        first, last = f"window_start - {reach.before}d", f"window_end + {reach.after}d"
-        lines.append(f"where TimeGenerated >= {first} and TimeGenerated < {last}")
-        lines.append(f"where {time} >= window_start and {time} < window_end")
-    if slice_.parts > 1:
-        lines.append(f"where hash(tostring(pack_all()), {slice_.parts}) == {slice_.part}")
-    if options.pipeline:
-        lines.append(options.pipeline)
-    return "\n| ".join(lines)
-
-
-def count_query(options: Options, windows: Sequence[Window], reach: Reach = WIDE) -> str:
-    """Return the KQL that counts the rows of several windows of a table at once, in their order."""
-    rows_of = _rows_of(options, Slice(windows[0]), reach)
-    legs = [
-        f"(rows_of({kql.instant(each.start)}, {kql.instant(each.end)}) | count | extend leg = {number})"
-        for number, each in enumerate(windows)
-    ]
-    return (
-        f"let rows_of = (window_start: datetime, window_end: datetime) {{\n{rows_of}\n}};\n"
-        f"union {', '.join(legs)}\n| project leg, Count\n| order by leg asc"
-    )
-
-
-def query_body(options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL) -> dict[str, str]:
-    """Return the body of the request for a slice.
-
-    The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
-    because it may look at any time it likes.
-    """
-    body = {"query": window_query(options, slice_, aggregate, reach)}
-    if options.table is not None:
-        body["timespan"] = _timespan(slice_.span, reach)
-    return body
-
-
-def _timespan(span: Window, reach: Reach) -> str:
-    start = max(0, span.start - reach.before * DAY)
-    end = min(END_OF_TIME - 1, span.end + reach.after * DAY)
-    return f"{format_instant(start)}/{format_instant(end)}"
 
 
 class LogAnalytics:
@@ -132,7 +54,9 @@ class LogAnalytics:
         self._options = options
         self._send = tools.connect("log_analytics")
         self._tools = tools
-        self._asked: list[str] = []
+        self._asked = 0
+        self._row_key: str | None = None
+        self._lock = threading.Lock()
         self._bounds = Bounds(rows=MAX_ROWS * 9 // 10, answer_bytes=tools.answer_bytes)
 
     def read(
@@ -163,20 +87,31 @@ class LogAnalytics:
                 self._numbers(query_body(self._options, Slice(each), "count"), 1, deadline)[0]
                 for each in windows
             ]
-        counts: list[int] = []
-        for first in range(0, len(windows), COUNTED_AT_ONCE):
-            some = windows[first : first + COUNTED_AT_ONCE]
-            span = Window(some[0].start, max(each.end for each in some))
-            body = {"query": count_query(self._options, some), "timespan": _timespan(span, WIDE)}
+        return [
+            count
+            for some in groups(windows, COUNTED_AT_ONCE)
+            for count in self._count_at_once(some, WIDE, deadline)
+        ]
+
+    def _count_at_once(self, windows: Sequence[Window], reach: Reach, deadline: float) -> list[int]:
+        """Count several windows with one question; where that is too much, with two, and less widely."""
+        body = count_body(self._options, windows, reach)
+        try:
             answer = self._ask(body, deadline)
-            if not answer.columns:  # see _numbers
-                counts += [0] * len(some)
-                continue
-            numbers = [_number_row(row, 2, body["query"]) for row in answer.rows]
-            if [leg for leg, _ in numbers] != list(range(len(some))):
-                raise ProtocolError("Log Analytics' counts are not those of the windows that were asked for")
-            counts += [count for _, count in numbers]
-        return counts
+        except AnswerTooLargeError:
+            middle = len(windows) // 2
+            if middle:
+                halves = (windows[:middle], windows[middle:])
+                return [count for half in halves for count in self._count_at_once(half, reach, deadline)]
+            if reach == USUAL:
+                raise
+            return self._count_at_once(windows, USUAL, deadline)
+        if not answer.columns:  # see _numbers
+            return [0] * len(windows)
+        numbers = [_number_row(row, 2, body["query"]) for row in answer.rows]
+        if [leg for leg, _ in numbers] != list(range(len(windows))):
+            raise ProtocolError("Log Analytics' counts are not those of the windows that were asked for")
+        return [count for _, count in numbers]
 
     def _whole(self, window: Window, deadline: float) -> Batch:
         try:
@@ -189,7 +124,8 @@ class LogAnalytics:
 
     def _fetch(self, slice_: Slice, reach: Reach, deadline: float) -> Batch:
         """Ask for a slice's rows; raises IncompleteAnswerError unless they are all there."""
-        answer = self._ask(query_body(self._options, slice_, reach=reach), deadline)
+        key = self._key(deadline) if slice_.parts > 1 else ""
+        answer = self._ask(query_body(self._options, slice_, reach=reach, row_key=key), deadline)
         return Batch(
             rows=answer.rows,
             columns=answer.columns,
@@ -230,13 +166,30 @@ class LogAnalytics:
             raise ProtocolError(f"Log Analytics answered {len(answer.rows)} rows where a query has one")
         return _number_row(answer.rows[0], width, body["query"])
 
+    def _key(self, deadline: float) -> str:
+        """Return what tells the rows of one tick apart, from the table's own columns."""
+        if self._options.table is None:
+            raise ExportError(
+                "one tick's rows do not fit into an answer, and free kql cannot be parted by hash"
+            )
+        if self._row_key is None:
+            answer = self._ask(schema_body(self._options), deadline)
+            try:
+                rows = [msgspec.json.decode(row, type=tuple[str, str]) for row in answer.rows]
+            except rawjson.UNREADABLE as error:
+                raise ProtocolError("Log Analytics did not answer with a table's schema") from error
+            self._row_key = key_of(Column(name, type_) for name, type_ in rows)
+        return self._row_key
+
     def _requests(self) -> int:
         """Return how many questions were asked since this was last called, also those asked in vain."""
-        asked, self._asked = self._asked, []
-        return len(asked)
+        with self._lock:
+            asked, self._asked = self._asked, 0
+        return asked
 
     def _ask(self, body: Mapping[str, str], deadline: float) -> Answer:
-        self._asked.append(body["query"])
+        with self._lock:
+            self._asked += 1
         answer = ask(self._send, self._options.workspace, body, wait=WAIT_SECONDS, deadline=deadline)
         if answer.partial is not None:
             raise answer.partial
@@ -282,6 +235,8 @@ def _check_table(options: Options) -> Iterator[tuple[str, str, str]]:
     except ValueError as error:
         yield "pipeline", str(error), "row-wise operators joined by |, as in \"where Level == 'Error'\""
         return
+    for function in kql.calls(options.pipeline) & _UNSTABLE:
+        yield "pipeline", f"{function}()", "what depends on the row alone; use window_start or window_end"
     for name in wrong:
         allowed = ", ".join(sorted(_ROW_WISE))
         yield "pipeline", f"the operator {name!r}", f"row-wise operators only ({allowed}); or use kql"

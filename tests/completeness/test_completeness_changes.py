@@ -54,10 +54,10 @@ def test_a_change_between_two_runs_leaves_no_gap_and_no_double(world: World, cha
     old = world.landed()
     reached = old[-1].metadata["window_end"]
     world.start(world.table(recheck=[], **after))
-    world.clock.tick = ticks(at("17:20"))
+    world.clock.tick = ticks(at("15:20"))
     world.drain()
     until = world.coverage()["due_until"]
-    assert until >= at("15:00:00")
+    assert until > reached
     world.check(end=reached)
     shaped = narrow if "pipeline" in after else dict
     world.check(world.events(shaped=shaped), start=reached, end=until)

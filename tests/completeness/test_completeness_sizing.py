@@ -60,6 +60,19 @@ def test_windows_are_cut_by_what_the_last_ones_held(world: World) -> None:
     assert largest_answer(world) < 1_300_000
 
 
+def test_a_quiet_window_does_not_hide_the_large_ones_before_it(world: World) -> None:
+    """Of the last windows the largest counts: asking too often costs less than asking too much."""
+    world.cloud.add_rows("Event", spread(300, "10:00", "11:00", RenderedDescription=KILOBYTES_10))
+    world.cloud.add_rows("Event", spread(3, "11:00", "12:00"))
+    world.cloud.add_rows("Event", spread(300, "12:00", "13:00", RenderedDescription=KILOBYTES_10))
+    world.start(world.table(recheck=[]), EXPORT_ANSWER_MB=ANSWER_MB)
+    for hour in (11, 12, 13):
+        world.clock.tick = ticks(at(f"{hour}:20"))
+        world.drain()
+    world.check(end="13:00")
+    assert largest_answer(world) < 1_300_000
+
+
 def largest_answer(world: World) -> int:
     """Bytes of the largest slice's rows, from what was asked: the rows of its span, as they landed."""
     rows = world.events()

@@ -1,5 +1,6 @@
 """Runs one case: a storm of random steps, then calm, then judgement. And makes a failing case small."""
 
+import json
 import logging
 import random
 import re
@@ -25,7 +26,7 @@ _T = TypeVar("_T")
 _Step = Callable[[World, random.Random, str], None]
 
 
-class CaseFailed(AssertionError):
+class CaseFailedError(AssertionError):
     """What went wrong in a case, and all that happened before."""
 
     def __init__(self, error: BaseException, log: Sequence[str]) -> None:
@@ -36,7 +37,7 @@ class CaseFailed(AssertionError):
 
 
 def run_case(story: Scenario, folder: Path, steps: Collection[int] | None = None) -> World:
-    """Run a case, or only some of its steps (by number). Raises CaseFailed."""
+    """Run a case, or only some of its steps (by number). Raises CaseFailedError."""
     with _in_miniature(story):
         world = World(story, folder)
         try:
@@ -49,7 +50,7 @@ def run_case(story: Scenario, folder: Path, steps: Collection[int] | None = None
             _settle(world)
             world.witness.judge(world)
         except Exception as error:
-            raise CaseFailed(error, world.log) from error
+            raise CaseFailedError(error, world.log) from error
     return world
 
 
@@ -179,8 +180,13 @@ _STEPS: dict[_Step, int] = {
 
 
 def _range(world: World, rng: random.Random) -> Window:
-    """Return a range around the time of the case, that lies on no grid."""
-    start = (world.scenario.begins + rng.randrange(-5 * HOUR, 6 * HOUR)) // SECOND * SECOND
+    """Return a range in the time of the case, which lies on no grid."""
+    story = world.scenario
+    start = story.begins + rng.randrange(-5 * HOUR, 6 * HOUR)
+    ticks = [each.ingested for each in story.rows] + [each.tick for each in story.records]
+    if ticks and rng.random() < 0.5:  # an edge beside a row
+        start = rng.choice(ticks) + rng.choice([0, SECOND])
+    start = start // SECOND * SECOND
     return Window(start, start + rng.randrange(MINUTE, 4 * HOUR) // SECOND * SECOND)
 
 
@@ -198,8 +204,20 @@ def _settle(world: World) -> None:
         world.now += 61 * MINUTE // 60
     else:
         raise AssertionError("the app does not come to rest")
-    left = [blob.name for kind in ("failures", "backfills") for blob in world.documents.list("") if f"/{kind}/" in blob.name]
+    left = [
+        blob.name
+        for blob in world.documents.list("")
+        if "/failures/" in blob.name or ("/backfills/" in blob.name and not _is_done(world, blob.name))
+    ]
     assert not left, f"the app left {left}"
+
+
+def _is_done(world: World, backfill: str) -> bool:
+    """Whether nothing is left to do for a backfill, which is kept as a record."""
+    document = world.documents.read(backfill)
+    assert document is not None
+    done: bool = json.loads(document.data)["state"] != "active"
+    return done
 
 
 def _drain(world: World) -> int:
@@ -218,17 +236,16 @@ def _drain(world: World) -> int:
     return delivered
 
 
-def shrunk(story: Scenario, folder: Path, attempts: int = 400) -> tuple[Scenario, list[int], CaseFailed]:
+def shrunk(story: Scenario, folder: Path, attempts: int = 400) -> tuple[Scenario, list[int], CaseFailedError]:
     """Return a failing case with as few steps, rows and records as it still fails with."""
-
     kind = ""
 
-    def failure(candidate: Scenario, steps: Sequence[int]) -> CaseFailed | None:
+    def failure(candidate: Scenario, steps: Sequence[int]) -> CaseFailedError | None:
         nonlocal attempts
         attempts -= 1
         try:
             run_case(candidate, folder, steps)
-        except CaseFailed as failed:
+        except CaseFailedError as failed:
             return failed if kind in {"", failed.kind} else None
         return None
 

@@ -1,4 +1,4 @@
-"""A model of Microsoft Graph's directory audit log: records in memory, pages that are short, empty, moving."""
+"""A model of Microsoft Graph's directory audit log: pages that are short, empty, or move."""
 
 import json
 import random
@@ -22,9 +22,9 @@ MILLISECOND = 10_000
 class Habits:
     """How the log answers.
 
-    ``grain`` is what times are cut to (ticks) before they are compared; ``fuzz`` how far off an edge may lie;
-    ``page`` how many records a page holds at most; ``newest_first`` the order. Records vanish ``retention``
-    ticks on, cut to the hour before.
+    ``grain`` is what times are cut to (ticks) before they are compared; ``fuzz`` by how much the edges lie
+    too far inside (ticks); ``page`` how many records a page holds at most; ``newest_first`` the order.
+    Records vanish ``retention`` ticks on, cut to the hour before.
     """
 
     grain: int = MILLISECOND
@@ -77,7 +77,7 @@ class AuditLog:
             if first < floor:
                 return _too_old(floor)
             fuzz = self.habits.fuzz
-            first, last = first + rng.randint(-fuzz, fuzz), last + rng.randint(-fuzz, fuzz)
+            first, last = first + fuzz, last - fuzz
         found = self._found(first, last)
         end = at if rng.random() < 0.1 else at + rng.randint(1, self.habits.page)
         body: dict[str, object] = {"value": "@"}

@@ -5,11 +5,14 @@ it does not know is an AssertionError: the model must then be taught it.
 """
 
 import bisect
+import functools
+import itertools
 import json
 import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 
 from shared.model import Request
 from shared.windows import DAY, parse_instant
@@ -27,16 +30,16 @@ _COUNTS = re.compile(
     re.DOTALL,
 )
 _LEG = re.compile(rf"\(rows_of\({_INSTANT}, {_INSTANT}\) \| count \| extend leg = ([0-9]+)\)")
-_REACH = re.compile(
-    r"where TimeGenerated >= window_start - ([0-9]+)d and TimeGenerated < window_end \+ ([0-9]+)d"
+# A condition on the two times of a row: names, comparisons, and, or, brackets, a number of days.
+_TIMES = re.compile(
+    r"where ((?:TimeGenerated|ingestion_time\(\)|isnull|coalesce|window_start|window_end|and|or"
+    r"|>=|<=|>|<|\+|-|[0-9]+d|[(), ])+)"
 )
-_PART = re.compile(r"where hash\(tostring\(pack_all\(\)\), ([0-9]+)\) == ([0-9]+)")
+_PART = re.compile(r"where hash_xxhash64\((.+), ([0-9]+)\) == ([0-9]+)")
+_KEY = re.compile(r"tostring\(\['(\w+)'\]\)")
+_SCHEMA = f"{TABLE}\n| getschema\n| project ColumnName, ColumnType"
 _LEVEL = re.compile(r"where Level == '(\w+)'")
 _SIZE = "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"
-_INGESTED = "coalesce(ingestion_time(), TimeGenerated)"
-_BY_INGESTION = f"where {_INGESTED} >= window_start and {_INGESTED} < window_end"
-_BY_FREE_KQL = "where ingestion_time() >= window_start and ingestion_time() < window_end"
-_BY_TIME = "where TimeGenerated >= window_start and TimeGenerated < window_end"
 
 TOO_LARGE = "Query result set has exceeded the limit (E_QUERY_RESULT_SET_TOO_LARGE; 0x80DA0003)"
 
@@ -87,25 +90,26 @@ class Workspace:
         rng = self._rng()
         body = json.loads(request.body or b"")
         if rng.random() < self._trouble():
-            if rng.random() < 0.3:
-                return self._cut_off(self._result(body), rng, "Something else went wrong", "-1")
-            if rng.random() < 0.3:
-                return refusal(504, "GatewayTimeout", "Kusto query timed out")
-            return stormy(rng, lambda: self._whole(self._result(body), rng))
+            return self._troubled(body, rng)
         if not any(row.visible <= self._now() for row in self._by["time"]):
             return Reply(204, b"")  # "a workspace with no data"
         if body["query"].count(" | count | extend leg = ") > self.limits.counted:
             return refusal(504, "GatewayTimeout", "Kusto query timed out")
         result = self._result(body)
-        texts = [json.dumps(row).encode() for row in result.rows]
-        if len(texts) > self.limits.rows:
-            return self._limited(result, self.limits.rows, rng)
-        size = 0
-        for number, text in enumerate(texts):
-            size += len(text)
-            if size > self.limits.answer_bytes:
-                return self._limited(result, number, rng)
+        sizes = itertools.accumulate(len(json.dumps(row)) for row in result.rows)
+        room = sum(size <= self.limits.answer_bytes for size in sizes)
+        if len(result.rows) > min(room, self.limits.rows):
+            return self._limited(result, min(room, self.limits.rows), rng)
         return self._whole(result, rng)
+
+    def _troubled(self, body: dict[str, str], rng: random.Random) -> Reply:
+        """Return an answer that something went wrong with which has nothing to do with its size."""
+        luck = rng.random()
+        if luck < 0.3:
+            return self._cut_off(self._result(body), rng, "Something else went wrong", "-1")
+        if luck < 0.5:
+            return refusal(504, "GatewayTimeout", "Kusto query timed out")
+        return stormy(rng, lambda: self._whole(self._result(body), rng))
 
     def _limited(self, result: _Answer, room: int, rng: random.Random) -> Reply:
         """Return what is left of an answer that is too large; which rows are left is not promised."""
@@ -145,11 +149,16 @@ class Workspace:
             # Whether its end is inclusive is not documented.
             timespan = parse_instant(first), parse_instant(last) + self._rng().randrange(2)
         query = body["query"]
+        if query == _SCHEMA:
+            return _Answer(("ColumnName", "ColumnType"), list(TYPES.items()), ("string", "string"))
         if counts := _COUNTS.fullmatch(query):
             legs = _LEG.findall(counts[2])
             assert ", ".join(match[0] for match in _LEG.finditer(counts[2])) == counts[2], query
             rows = [
-                [int(leg), len(self._rows(counts[1], parse_instant(start), parse_instant(end), timespan).rows)]
+                [
+                    int(leg),
+                    len(self._rows(counts[1], parse_instant(start), parse_instant(end), timespan).rows),
+                ]
                 for start, end, leg in legs
             ]
             return _Answer(("leg", "Count"), rows, ("long", "long"))
@@ -185,11 +194,10 @@ class Workspace:
         return _Answer(columns, cells, [TYPES[name] for name in columns])
 
     def _seen(self, steps: Sequence[str], start: int, end: int) -> list[Row]:
-        """Return the rows of a window that can be seen by now, and are still kept."""
-        key = "time" if _BY_TIME in steps else "ingested"
-        assert key == "time" or _BY_INGESTION in steps or _BY_FREE_KQL in steps, steps
-        first = bisect.bisect_left(self._keys[key], start)
-        last = bisect.bisect_left(self._keys[key], end)
+        """Return the rows in and beside a window that can be seen by now, and are still kept."""
+        key = "ingested" if any("ingestion_time()" in step for step in steps) else "time"
+        first = bisect.bisect_left(self._keys[key], start - 1)
+        last = bisect.bisect_right(self._keys[key], end + 1)
         now = self._now()
         floor = self.floor(now)
         rows = self._by[key][first:last]
@@ -202,19 +210,37 @@ class Workspace:
 
 def _filter(step: str, start: int, end: int) -> Callable[[Row], bool] | None:
     """Return the condition of a step before the pipeline; None for any other step."""
-    if step in {_BY_INGESTION, _BY_FREE_KQL, _BY_TIME}:
-        return lambda _: True  # they chose the rows to begin with
-    if reach := _REACH.fullmatch(step):
-        first, last = start - int(reach[1]) * DAY, end + int(reach[2]) * DAY
-        return lambda row: first <= row.time < last
+    if times := _TIMES.fullmatch(step):
+        code = _compiled(times[1])
+        bounds = {"window_start": start, "window_end": end, "isnull": _is_null, "coalesce": _first}
+        return lambda row: eval(code, bounds, {"row": row})  # noqa: S307 - of the words above and no others
     if part := _PART.fullmatch(step):
-        parts, number = int(part[1]), int(part[2])
-        return lambda row: row.hash % parts == number
+        names, parts, number = tuple(_KEY.findall(part[1])), int(part[2]), int(part[3])
+        assert names, step
+        return lambda row: row.hash(names) % parts == number
     return None
 
 
+@functools.lru_cache(maxsize=1000)
+def _compiled(condition: str) -> CodeType:
+    """Return a condition on times as Python: the two languages agree on all of it but the names."""
+    days = re.sub(r"([0-9]+)d", lambda match: str(int(match[1]) * DAY), condition)
+    named = days.replace("ingestion_time()", "row.ingested").replace("TimeGenerated", "row.time")
+    return compile(named, "condition", "eval")
+
+
+def _is_null(value: object) -> bool:
+    return value is None
+
+
+def _first(value: object, other: object) -> object:
+    return other if value is None else value
+
+
 def _body(answer: _Answer, stated: int | None, error: object = None) -> bytes:
-    columns = [{"name": name, "type": type_} for name, type_ in zip(answer.columns, answer.types, strict=True)]
+    columns = [
+        {"name": name, "type": type_} for name, type_ in zip(answer.columns, answer.types, strict=True)
+    ]
     body: dict[str, object] = {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": answer.rows}]}
     if stated is not None:
         body["statistics"] = {"query": {"datasetStatistics": [{"tableRowCount": stated, "tableSize": 1}]}}

@@ -70,7 +70,9 @@ def scenario(seed: int) -> Scenario:
     if ages and not forgetful:
         latest += max(ages) - GRACE
     common = {"lag": lag, "start": rng.choice(["-1h", "-3h", "-40m"]), "recheck": list(recheck)}
-    sources = rng.choice([["table"], ["table"], ["entra"], ["entra"], ["table", "entra"], ["kql"], ["table", "table"]])
+    sources = rng.choice(
+        [["table"], ["table"], ["entra"], ["entra"], ["table", "entra"], ["kql"], ["table", "table"]]
+    )
     entries = tuple(
         _entry(rng, f"{source}-{number}", source, {**common, **_shape(rng)}, forgetful=forgetful)
         for number, source in enumerate(sources)
@@ -163,8 +165,8 @@ def _tick(rng: random.Random, begins: int) -> int:
     anywhere = begins + rng.randrange(-5 * HOUR, 10 * HOUR)
     if rng.random() < 0.3:
         return anywhere
-    edge = anywhere // (10 * MINUTE) * 10 * MINUTE + parse_duration(rng.choice(OFFSETS))
-    return edge + rng.choice([-1, 0, 1, -SECOND, SECOND - 1, rng.randrange(-SECOND, SECOND)])
+    edge = anywhere - anywhere % parse_duration(rng.choice(WINDOWS)) + parse_duration(rng.choice(OFFSETS))
+    return edge + rng.choice([-1, -1, 0, 0, 1, -SECOND, SECOND - 1, rng.randrange(-SECOND, SECOND)])
 
 
 def _visible(rng: random.Random, tick: int, lag: int, latest: int) -> int:
@@ -212,7 +214,11 @@ def _records(rng: random.Random, begins: int, latest: int, *, changing: bool) ->
             if changing and rng.random() < 0.15:
                 since.append(rng.randrange(since[0], max(since[0], tick + latest) + 1))
             same_id = records and rng.random() < 0.1
-            id_ = json.loads(records[-1].bodies[0][1])["id"] if same_id else f"Directory_{number}_{len(records)}"
+            id_ = (
+                json.loads(records[-1].bodies[0][1])["id"]
+                if same_id
+                else f"Directory_{number}_{len(records)}"
+            )
             records.append(record(tick, id_, rng.choice(["success", "failure"]), since))
             if rng.random() < 0.1:
                 records.append(records[-1])  # the same record twice is one record

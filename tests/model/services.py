@@ -4,8 +4,8 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 from shared.errors import CredentialError, ServiceError, TransportError
 from shared.model import Response

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.case import CaseFailed, case, run_case, shrunk
+from tests.model.case import CaseFailedError, case, run_case, shrunk
 
 
 @pytest.mark.timeout(0)
@@ -13,7 +13,7 @@ def test_whatever_happens_the_blobs_hold_every_row_once(seeds: range, tmp_path: 
     for seed in seeds:
         try:
             run_case(case(seed), tmp_path)
-        except CaseFailed:
+        except CaseFailedError:
             story, steps, failed = shrunk(case(seed), tmp_path)
             shown = [f"seed {seed}, steps {steps}: {failed}", f"{story}", *failed.log]
             pytest.fail("\n".join(shown), pytrace=False)

@@ -1,4 +1,4 @@
-"""Watches what the app stores, and judges it in the end against what the sources hold. Shares no code with it."""
+"""Watches what the app stores, and judges it in the end against what the sources hold."""
 
 import gzip
 import hashlib
@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from shared.model import Blob, Document, Export, Window
@@ -15,7 +16,7 @@ from tests.model.scenario import INVOCATION, MAX_SKEW, PIPELINES, Scenario
 from tests.parts.memory_container import MemoryContainer
 
 if TYPE_CHECKING:
-    from tests.model.world import Host, World
+    from tests.model.world import World
 
 _NAME = re.compile(
     r"([^/]+)/window_date=([0-9-]{10})/window_hour=([0-9]{2})/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z.]+)"
@@ -88,7 +89,9 @@ class Witness:
         """Forget an export's promises."""
         self._promises = [each for each in self._promises if each.export != export]
 
-    def stored(self, data: MemoryContainer, name: str, before: Blob | None, document: Document | None) -> None:
+    def stored(
+        self, data: MemoryContainer, name: str, before: Blob | None, document: Document | None
+    ) -> None:
         """Judge a blob that was just committed, and what it replaced."""
         self._committed[name] = self._now()
         held = _held(data, name)
@@ -110,7 +113,9 @@ class Witness:
         start, _, end = name.rpartition("/")[2].removesuffix(".json").partition("_")
         window = Window(_expand(start), _expand(end))
         entra = name.startswith("entra")
-        floor = world.audit_log.floor(self._now()) if entra else self._now() - self._retention(name) + MAX_SKEW
+        floor = (
+            world.audit_log.floor(self._now()) if entra else self._now() - self._retention(name) + MAX_SKEW
+        )
         assert window.end <= floor + SECOND, f"{name}: the source still holds that time"
 
     def _retention(self, name: str) -> int:
@@ -134,8 +139,10 @@ class Witness:
             _check_receipt(held)
             self._check_rows(held)
         for entry in world.entries:
-            own = sorted((each for each in found if each.export == entry["name"]), key=lambda each: each.window)
-            for one, other in zip(own, own[1:], strict=False):
+            own = sorted(
+                (each for each in found if each.export == entry["name"]), key=lambda each: each.window
+            )
+            for one, other in pairwise(own):
                 assert one.window.end <= other.window.start, f"{one.name} and {other.name} overlap"
             self._check_coverage(world, entry["name"], [each.window for each in own])
         self._check_promises(found)
@@ -175,7 +182,9 @@ class Witness:
 
     def _check_records(self, held: Held) -> None:
         """Every record as it looks in the end, once; as it looked before, at most once."""
-        records = [each for each in self._scenario.records if held.window.start <= each.tick < held.window.end]
+        records = [
+            each for each in self._scenario.records if held.window.start <= each.tick < held.window.end
+        ]
         found = Counter(held.lines)
         twice = [line for line, times in found.items() if times > 1]
         assert not twice, f"{held.name} holds twice {_few(twice)}"
@@ -198,16 +207,18 @@ class Witness:
                     sum(self._expected(held.window, self._exports[digest]).values()) < len(held.lines)
                     for digest in current
                 )
-                assert again or fewer or self._scenario.forgetful, (
-                    f"{held.name} was not stored again, as asked at {format_second(promise.requested // SECOND * SECOND)}"
-                )
+                asked = format_second(promise.requested // SECOND * SECOND)
+                kept = again or fewer or self._scenario.forgetful
+                assert kept, f"{held.name} was not stored again, as asked at {asked}"
 
     def _digests_since(self, export: str, since: int) -> set[str]:
         """Return the configurations that an export had on some host at a tick or later."""
         found = []
         for host in {each.host for each in self._deployed}:
             own = [each for each in self._deployed if each.host == host]
-            found += [each for each in own if each.at < since][-1:] + [each for each in own if each.at >= since]
+            found += [each for each in own if each.at < since][-1:] + [
+                each for each in own if each.at >= since
+            ]
         return {each.exports[export].digest for each in found if export in each.exports}
 
 
@@ -218,8 +229,12 @@ def _held(data: MemoryContainer, name: str) -> Held:
     assert blob is not None
     assert document is not None
     window = Window(_expand(match[4]), _expand(match[5]))
-    assert format_second(window.start)[:13] == f"{match[2]}T{match[3]}", f"{name} lies in another hour's folder"
-    return Held(name, match[1], window, match[6], _lines(name, document.data), {**blob.metadata, "": _sha(document)})
+    assert format_second(window.start)[:13] == f"{match[2]}T{match[3]}", (
+        f"{name} lies in another hour's folder"
+    )
+    return Held(
+        name, match[1], window, match[6], _lines(name, document.data), {**blob.metadata, "": _sha(document)}
+    )
 
 
 def _sha(document: Document) -> str:
@@ -235,7 +250,9 @@ def _lines(name: str, data: bytes) -> tuple[bytes, ...]:
 def _check_receipt(held: Held) -> None:
     receipt = held.receipt
     assert receipt["sha256"] == receipt[""], f"{held.name}: the receipt's sha256 is not that of the blob"
-    assert int(receipt["rows"]) == len(held.lines), f"{held.name}: the receipt's rows are not those of the blob"
+    assert int(receipt["rows"]) == len(held.lines), (
+        f"{held.name}: the receipt's rows are not those of the blob"
+    )
     bounds = parse_instant(receipt["window_start"]), parse_instant(receipt["window_end"])
     assert bounds == (held.window.start, held.window.end), f"{held.name}: the receipt has another window"
 

@@ -43,7 +43,7 @@ class Worker:
 
     def __init__(self, name: str, seed: str, weather: Weather, work: Callable[[], Any]) -> None:
         self.name = name
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311 - chances, not secrets
         self.weather = weather
         self.result: Any = None
         self.error: BaseException | None = None
@@ -125,7 +125,6 @@ class InlinePool:
         except BaseException as error:  # noqa: BLE001 - as executors do
             future.set_exception(error)
         return future
-
 
 
 class StormyContainer:

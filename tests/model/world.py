@@ -147,7 +147,12 @@ class World:
     # Workers.
 
     def launch(
-        self, name: str, seed: str, weather: Weather, work: Callable[[], Any], finished: Callable[[Worker], None]
+        self,
+        name: str,
+        seed: str,
+        weather: Weather,
+        work: Callable[[], Any],
+        finished: Callable[[Worker], None],
     ) -> None:
         """Begin an invocation; ``finished`` is told when it has ended."""
         worker = Worker(name, seed, weather, work)
@@ -156,7 +161,7 @@ class World:
 
     def _go(self, worker: Worker, began: int) -> None:
         self._worker = worker
-        if self.now - began > INVOCATION:
+        if self.now - began > INVOCATION and worker.rng.random() < 0.7:  # or its machine stood still as well
             worker.kill()
         else:
             worker.go()
@@ -191,7 +196,9 @@ class World:
         """Return the messages that may be delivered now."""
         return [each for each in self.queue if each.visible <= self.now]
 
-    def deliver(self, envelope: Envelope, host: Host, seed: str, weather: Weather, *, twice: bool = False) -> None:
+    def deliver(
+        self, envelope: Envelope, host: Host, seed: str, weather: Weather, *, twice: bool = False
+    ) -> None:
         """Do what the queue function does with a message, or the poison-queue function."""
         envelope.deliveries += 1
         envelope.visible = self.now + INVOCATION
@@ -221,7 +228,9 @@ class World:
         if worker.error is None:
             self.queue += [Envelope(messages.encode(each), self.now) for each in worker.result]
 
-    def backfill(self, host: Host, entry: Entry, span: Window, seed: str, weather: Weather, *, force: bool) -> None:
+    def backfill(
+        self, host: Host, entry: Entry, span: Window, seed: str, weather: Weather, *, force: bool
+    ) -> None:
         """Ask for a range."""
         name, app = entry["name"], host.app
         self.note(f"backfill {name} {_text(span)} force={force} on {host.name}")
@@ -240,7 +249,11 @@ class World:
         self.note(f"end backfills {entry['name']}")
         self.witness.ended(entry["name"])
         self.launch(
-            "end backfills", seed, weather, lambda: host.app.auditor.end_backfills(entry["name"]), lambda _: None
+            "end backfills",
+            seed,
+            weather,
+            lambda: host.app.auditor.end_backfills(entry["name"]),
+            lambda _: None,
         )
 
     def verify(self, host: Host, entry: Entry, span: Window, seed: str, weather: Weather) -> None:
@@ -249,7 +262,11 @@ class World:
         self.witness.asked(entry["name"], span)
         body = VerifyBody(format_second(span.start), format_second(span.end), deep=True, repair=True)
         self.launch(
-            "verify", seed, weather, lambda: host.app.auditor.verify(entry["name"], span, body), lambda _: None
+            "verify",
+            seed,
+            weather,
+            lambda: host.app.auditor.verify(entry["name"], span, body),
+            lambda _: None,
         )
 
     def reconfigure(self, rng: random.Random) -> None:
@@ -260,7 +277,9 @@ class World:
         hosts = self.hosts if rng.random() < 0.7 else [rng.choice(self.hosts)]
         self.note(
             f"reconfigure {change} of {after['name']} on {[host.name for host in hosts]}: "
-            + json.dumps({key: after.get(key) for key in ("window", "offset", "format", "pipeline", "enabled")})
+            + json.dumps(
+                {key: after.get(key) for key in ("window", "offset", "format", "pipeline", "enabled")}
+            )
         )
         for host in hosts:
             self.deploy(host)
@@ -289,9 +308,7 @@ class World:
     def lose_blob(self, rng: random.Random) -> None:
         """Delete a stored window of the time since the origin, which must come back."""
         blobs = [
-            blob.name
-            for blob in self.data.list("")
-            if self.witness.since_origin(self.documents, blob.name)
+            blob.name for blob in self.data.list("") if self.witness.since_origin(self.documents, blob.name)
         ]
         if blobs and not self.scenario.forgetful:
             name = rng.choice(blobs)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from shared.configs import Config, canonical, digest
+from shared.errors import UnavailableError
 from shared.model import Batch, Export, Kind, Measured, Message, Reason, Source, SourceType, Tools, Window
 from shared.windows import (
     MINUTE,
@@ -158,7 +159,8 @@ class FakeSource:
     """Gives the rows of ``rows_of``, in batches of ``size``. ``errors`` are raised first, one a question.
 
     ``late`` are rows beside them that the source holds by now, ``far`` those that only a wide reading finds,
-    ``gone`` those that it holds no longer; ``served_at`` is its own time.
+    ``gone`` those that it holds no longer; ``served_at`` is its own time; it refuses what begins before
+    ``forgets``.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -168,6 +170,7 @@ class FakeSource:
         self.far: list[str] = []
         self.gone: set[str] = set()
         self.served_at: int | None = None
+        self.forgets = 0
         self.read_windows: list[Window] = []
         self.counted: list[list[Window]] = []
         self.measured: list[Measured | None] = []
@@ -194,6 +197,7 @@ class FakeSource:
         self.measured.append(measured)
         if self.errors:
             raise self.errors.pop(0)
+        self._check(window)
         rows = self.holds(window, wide=wide)
         for at in range(0, len(rows), self.size):
             part = rows[at : at + self.size]
@@ -209,7 +213,13 @@ class FakeSource:
         self.counted.append(list(windows))
         if self.errors:
             raise self.errors.pop(0)
+        for window in windows:
+            self._check(window)
         return [len(self.holds(window)) for window in windows]
+
+    def _check(self, window: Window) -> None:
+        if window.start < self.forgets:
+            raise UnavailableError(self.forgets, "nothing older is kept")
 
 
 def tiles(windows: Sequence[Window], span: Window) -> bool:

@@ -24,6 +24,7 @@ from shared.messages import decode
 from shared.planner import Planner
 from shared.query import Query
 from shared.settings import Settings
+from shared.windows import HOUR, format_second, parse_instant
 
 EXPORTS = """
 [[export]]
@@ -86,9 +87,13 @@ class App:
         self.functions[name].get_user_function()(message, out)
         return out.values
 
-    def call(self, name: str, body: object = None) -> tuple[func.HttpResponse, Any]:
+    def call(
+        self, name: str, body: object = None, *, method: str = "POST", export: str = "audits"
+    ) -> tuple[func.HttpResponse, Any]:
         """Call an HTTP function; return the answer and its decoded body."""
-        request = func.HttpRequest("POST", f"/api/{name}", body=json.dumps(body).encode())
+        request = func.HttpRequest(
+            method, f"/api/{name}", body=json.dumps(body).encode(), route_params={"name": export}
+        )
         response = self.functions[name].get_user_function()(request)
         return response, json.loads(response.get_body())
 
@@ -179,6 +184,46 @@ def test_health_tells_no_secret_and_touches_nothing(app: App) -> None:
     assert (body["status"], body["exports"]) == ("degraded", 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "methods"), [("coverage", {"GET"}), ("verify", {"POST"}), ("backfill", {"POST", "DELETE"})]
+)
+def test_routes_of_an_export(app: App, name: str, methods: set[str]) -> None:
+    """They name the export in the path, and each needs a key."""
+    binding = app.bindings(name)[0]
+    assert (binding["route"], set(binding["methods"])) == (f"exports/{{name}}/{name}", methods)
+    assert binding["authLevel"] == "FUNCTION"
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("coverage", "GET"), ("verify", "POST"), ("backfill", "POST"), ("backfill", "DELETE")],
+)
+@pytest.mark.parametrize("export", ["nobody", "wrong"])
+def test_an_export_that_is_not_there_is_404(app: App, name: str, method: str, export: str) -> None:
+    """One that is unknown, or disabled by a mistake, is a problem document that names it."""
+    span = {"start": "2026-11-21", "end": "2026-11-22"}
+    response, body = app.call(name, span, method=method, export=export)
+    assert (response.status_code, response.mimetype) == (404, "application/problem+json")
+    assert repr(export) in body["detail"]
+
+
+@pytest.mark.parametrize("name", ["verify", "backfill"])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"start": "2026-11-21"}, "end"),
+        ({"start": "soon", "end": "2026-11-21"}, "start"),
+        ({"start": "2026-11-22", "end": "2026-11-21"}, "end"),
+        ({"start": "2026-11-20", "end": "2026-11-21", "fource": True}, "fource"),
+        ([], "body"),
+    ],
+)
+def test_a_wrong_range_is_a_problem_document(app: App, name: str, body: object, field: str) -> None:
+    """The caller learns which field is wrong, before anything is looked up."""
+    response, document = app.call(name, body)
+    assert (response.status_code, document["field"]) == (400, field)
+
+
 def test_a_wrong_query_is_a_problem_document(app: App) -> None:
     """The caller learns which field is wrong, as RFC 9457 has it."""
     response, body = app.call("query", {"query": 7})
@@ -245,6 +290,44 @@ def test_timer_and_queue_together(real: tuple[App, Cloud], caplog: pytest.LogCap
     assert len(done) in {2, 3}, "the last hour counts only when its lag is over"
     assert app.tick("export_entra") == []
     assert app.receive("export_window", done[0]) == [], "delivered again, it changes nothing"
+
+
+def test_coverage_verify_and_backfill_together(real: tuple[App, Cloud]) -> None:
+    """What was exported is covered and complete; a backfill is accepted, shown, works, and can be ended."""
+    app, _ = real
+
+    def work() -> None:
+        waiting = app.tick("export_entra")
+        while waiting:
+            waiting += app.receive("export_window", waiting.pop(0))
+
+    work()
+    response, coverage = app.call("coverage", method="GET")
+    assert response.status_code == 200
+    ((covered,), gaps) = (coverage["covered"], coverage["gaps"])
+    assert (covered["end"], gaps) == (coverage["due_until"], [])
+    response, verified = app.call("verify", {**covered, "deep": True})
+    assert response.status_code == 200
+    assert verified["windows"] == verified["complete"] >= 2
+    assert verified["rows"] > 0
+
+    earlier = format_second(parse_instant(covered["start"]) // HOUR * HOUR - HOUR)
+    response, asked = app.call("backfill", {"start": earlier, "end": covered["start"]})
+    assert (response.status_code, response.headers["Location"]) == (202, "/api/exports/audits/coverage")
+    _, coverage = app.call("coverage", method="GET")
+    assert [each["id"] for each in coverage["backfills"]] == [asked["id"]]
+    assert coverage["gaps"] == [{"start": earlier, "end": covered["start"]}]
+    work()
+    _, coverage = app.call("coverage", method="GET")
+    assert coverage["covered"] == [{"start": earlier, "end": covered["end"]}]
+    assert app.tick("export_entra") == []
+    first = app.call("coverage", method="GET")[1]["backfills"]
+    assert [each["id"] for each in first] == [asked["id"]], "its windows are yet to be rechecked"
+
+    _, second = app.call("backfill", {**covered, "force": True})
+    response, ended = app.call("backfill", method="DELETE")
+    assert (response.status_code, ended) == (200, {"ended": [asked["id"], second["id"]]})
+    assert app.call("coverage", method="GET")[1]["backfills"] == []
 
 
 def test_a_poisoned_window_makes_room(real: tuple[App, Cloud], caplog: pytest.LogCaptureFixture) -> None:

@@ -78,7 +78,7 @@ def test_exports_do_not_share_their_journal(world: World) -> None:
     journal.record_failure(failed(), "why")
     journal.record_unavailable(world.exports[0], WINDOW, "why", by_retention=False)
     journal.add_backfill("events", WINDOW, force=False, allow_shrink=False)
-    journal.record_recheck("events", WINDOW, "digest", [])
+    journal.record_recheck("events", WINDOW, "digest", [], world.clock.now())
     assert journal.failures("events-2") == []
     assert journal.unavailable(other) == []
     assert journal.backfills("events-2") == []
@@ -134,15 +134,20 @@ def test_backfills_round_trip(world: World) -> None:
         world.clock.sleep(0.0000001)
     assert world.journal().backfills("events") == asked
     assert asked[2] == Backfill(asked[2].id, WINDOW, True, True, asked[0].requested_at + 2)
+    world.journal().change_backfill("events", asked[0], "done")
+    world.journal().change_backfill("events", asked[1], "ended")
+    assert [each.state for each in world.journal().backfills("events")] == ["done", "ended", "active"]
     for _ in range(2):
-        world.journal().end_backfill("events", asked[1].id)
-    assert world.journal().backfills("events") == [asked[0], asked[2]]
+        world.journal().forget_backfill("events", asked[1])
+    assert world.journal().backfills("events") == [replace(asked[0], state="done"), asked[2]]
+    with pytest.raises(ConflictError):
+        world.journal().change_backfill("events", asked[1], "done")
 
 
 def test_a_recheck_is_recorded_whole(world: World) -> None:
     """Its document says, window by window, what was stored, what was counted, and what came of it."""
     found = RecheckedWindow("2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z", 6, 7, "added")
-    world.journal().record_recheck("events", WINDOW, "digest", [found])
+    world.journal().record_recheck("events", WINDOW, "digest", [found], world.clock.now())
     assert world.journal().rechecks("events", WINDOW) == [Recheck(WINDOW, world.clock.now())]
     (blob,) = world.documents.list("events/rechecks/")
     document = world.documents.read(blob.name)
@@ -162,13 +167,23 @@ def test_a_recheck_is_recorded_whole(world: World) -> None:
     }
 
 
+def test_a_redo_is_told_from_a_recheck(world: World) -> None:
+    """Both compared the window with its source, but only one of them stored it again."""
+    world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now(), redo=True)
+    world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
+    found = world.journal().rechecks("events", WINDOW)
+    assert {(each.window, each.checked_at, each.redo) for each in found} == {
+        (WINDOW, world.clock.now(), redo) for redo in (False, True)
+    }
+
+
 def test_a_recheck_is_recorded_once(world: World) -> None:
     """Two workers within a second leave one record; a later recheck has a record of its own."""
-    world.journal().record_recheck("events", WINDOW, "digest", [])
+    world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
     with pytest.raises(ConflictError):
-        world.journal().record_recheck("events", WINDOW, "digest", [])
+        world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
     world.clock.advance("1s")
-    world.journal().record_recheck("events", WINDOW, "digest", [])
+    world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
     assert len(world.journal().rechecks("events", WINDOW)) == 2
 
 
@@ -186,7 +201,7 @@ def test_a_recheck_is_recorded_once(world: World) -> None:
 def test_rechecks_are_found_over_the_edges_of_months(world: World, start: str, end: str) -> None:
     """A recheck that begins in one month covers windows of the next one, and they find it."""
     span = Window(parse_instant(start), parse_instant(end))
-    world.journal().record_recheck("events", span, "digest", [])
+    world.journal().record_recheck("events", span, "digest", [], world.clock.now())
     for window in (span, Window(span.start, span.start + SECOND), Window(span.end - SECOND, span.end)):
         assert world.journal().rechecks("events", window) == [Recheck(span, world.clock.now())]
 
@@ -201,7 +216,7 @@ def test_a_recheck_is_found_by_every_window_that_it_covers(
     begin = parse_instant("2025-12-01") + first * HOUR
     span = Window(begin, begin + length * HOUR)
     assert span.end - span.start <= LONGEST_RECHECK
-    world.journal().record_recheck("events", span, "digest", [])
+    world.journal().record_recheck("events", span, "digest", [], world.clock.now())
     start = span.start + min(inside, length - 1) * HOUR
     for window in (Window(start, start + HOUR), Window(start, start + longer * HOUR)):
         assert Recheck(span, world.clock.now()) in world.journal().rechecks("events", window)
@@ -211,7 +226,7 @@ def test_rechecks_of_other_months_are_not_even_listed(world: World) -> None:
     """A year of records costs a plan nothing."""
     for month in ("2026-01-15", "2026-11-21"):
         start = parse_instant(month)
-        world.journal().record_recheck("events", Window(start, start + HOUR), "digest", [])
+        world.journal().record_recheck("events", Window(start, start + HOUR), "digest", [], world.clock.now())
     start = parse_instant("2026-11-20")
     assert len(world.journal().rechecks("events", Window(start, start + 2 * DAY))) == 1
 

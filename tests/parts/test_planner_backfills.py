@@ -38,7 +38,7 @@ def test_a_backfill_reaches_before_the_origin(kind: Kind) -> None:
     done = texts(message.window for message in messages)
     assert done == (oldest_first if kind == "entra" else oldest_first[::-1])
     assert texts(world.stored()) == [*oldest_first, "10:00-11:00", "11:00-12:00"]
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
     assert world.plan(kind) == []
 
 
@@ -95,7 +95,7 @@ def test_a_years_backfill_is_one_document_and_few_messages() -> None:
         assert flights is not None
         assert len(flights.data) < 40_000
     assert tiles(world.stored()[:-2], Window(start - 300 * HOUR, start))
-    assert len(world.journal().backfills("events")) == 1
+    assert len(world.backfills()) == 1
 
 
 def test_what_becomes_due_overtakes_a_backfill() -> None:
@@ -130,11 +130,11 @@ def test_the_entry_of_a_backfill_ends_only_when_nothing_is_left() -> None:
     world.plan()
     assert texts(world.stored())[0] == "08:00-09:00"
     assert "09:00-10:00" not in texts(world.stored())
-    assert len(world.journal().backfills("events")) == 1
+    assert len(world.backfills()) == 1
     world.clock.advance("5m")
     world.work()
     assert texts(world.stored())[:2] == ["08:00-09:00", "09:00-10:00"]
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
     assert world.journal().failures("events") == []
 
 
@@ -144,7 +144,7 @@ def test_lost_time_ends_a_backfill_too() -> None:
     ask(world, between("06:00", "10:00"))
     world.work()
     assert world.stored()[0].start > between("08:00", "09:00").start
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
     lost = [each.window for each in world.journal().unavailable(world.exports[0])]
     assert subtract(between("06:00", "12:00"), [*lost, *world.stored()]) == []
 
@@ -155,8 +155,8 @@ def test_an_ended_backfill_stops_at_once() -> None:
     ask(world, between("02:00", "10:00"))
     world.plan()
     world.deliver(world.queue.pop(0))
-    (backfill,) = world.journal().backfills("events")
-    world.journal().end_backfill("events", backfill.id)
+    (backfill,) = world.backfills()
+    world.journal().change_backfill("events", backfill, "ended")
     world.plan()
     world.drain()
     world.work()
@@ -169,7 +169,7 @@ def test_without_force_what_is_stored_stays() -> None:
     ask(world, between("10:00", "12:00"))
     assert world.work() == []
     assert {receipt.revision for receipt in world.receipts()} == {1}
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
 
 
 @pytest.mark.parametrize("kind", ["log_analytics", "entra"])
@@ -184,7 +184,7 @@ def test_force_redoes_each_stored_window_once(kind: Kind) -> None:
         (2, world.exports[0].digest)
     ] * 2
     assert texts(world.stored()) == ["10:00-11:00", "11:00-12:00"]
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
 
 
 def test_force_in_another_format_leaves_one_blob_a_window() -> None:
@@ -198,6 +198,20 @@ def test_force_in_another_format_leaves_one_blob_a_window() -> None:
     assert world.stored_rows() == rows_of(between("09:00", "12:00"))
 
 
+@pytest.mark.parametrize("kind", ["log_analytics", "entra"])
+def test_a_recheck_in_between_is_no_redo(kind: Kind) -> None:
+    """A recheck that comes after the request and finds nothing does not stand for what was asked by force."""
+    world = settled_world(kind=kind, recheck=("1h",), lag="0s")
+    world.clock.advance("2h")
+    world.exports = [
+        make_export(kind=kind, start="2026-11-21T10:00:00Z", recheck=("1h",), lag="0s", format_="jsonl")
+    ]
+    ask(world, between("10:00", "12:00"), force=True)
+    reasons = [message.reason for message in world.work(kind)]
+    assert "recheck" in reasons
+    assert {receipt.config for receipt in world.receipts()} == {world.exports[0].digest}
+
+
 def test_force_accepts_that_a_source_shrank() -> None:
     """The stored rows are kept, which is recorded, and the backfill ends all the same."""
     world = settled_world()
@@ -206,7 +220,7 @@ def test_force_accepts_that_a_source_shrank() -> None:
     assert len(world.work()) == 2
     assert [receipt.revision for receipt in world.receipts()] == [1, 2]
     assert world.stored_rows() == rows_of(between("10:00", "12:00"))
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
 
 
 def test_a_redo_that_fails_rests_and_is_tried_again() -> None:
@@ -218,11 +232,11 @@ def test_a_redo_that_fails_rests_and_is_tried_again() -> None:
     assert [receipt.revision for receipt in world.receipts()] == [2, 1] or [
         receipt.revision for receipt in world.receipts()
     ] == [1, 2]
-    assert len(world.journal().backfills("events")) == 1
+    assert len(world.backfills()) == 1
     world.clock.advance("5m")
     world.work()
     assert [receipt.revision for receipt in world.receipts()] == [2, 2]
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
 
 
 def test_two_backfills_are_one_range() -> None:
@@ -231,7 +245,7 @@ def test_two_backfills_are_one_range() -> None:
     ask(world, between("06:00", "08:00"))
     ask(world, between("07:00", "09:00"))
     assert len(world.work()) == 3
-    assert world.journal().backfills("events") == []
+    assert world.backfills() == []
 
 
 def test_a_backfill_of_a_deleted_blob_in_the_middle_of_a_cell() -> None:

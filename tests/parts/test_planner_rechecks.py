@@ -296,7 +296,6 @@ def test_a_blob_without_a_receipt_does_not_keep_the_planner_busy() -> None:
     assert world.plan() == []
 
 
-@pytest.mark.xfail(strict=True, reason="a backfill ends before the windows that it added met their ages")
 def test_a_window_of_a_finished_backfill_is_rechecked_too() -> None:
     """One from before the origin may be just as young as others, and its rows as late."""
     world = world_at("12:00", start="2026-11-21T11:00:00Z")

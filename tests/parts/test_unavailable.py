@@ -258,6 +258,8 @@ def test_a_window_before_the_origin_is_exported_only_while_a_backfill_wants_it()
     assert world.exporter().run(message) is None
     asked = world.journal().add_backfill("events", early, force=False, allow_shrink=False)
     assert world.exporter().run(message) is not None
-    world.journal().end_backfill("events", asked.id)
-    assert texts(world.stored()) == ["02:00-03:00"]
+    world.journal().change_backfill("events", asked, "ended")
+    world.data.delete(next(iter(world.data.list("events/"))).name)
+    assert world.exporter().run(message) is None
+    assert world.stored() == []
     assert early.end - early.start == HOUR

@@ -8,7 +8,7 @@ from shared.errors import ExportError
 from shared.exporter import Exporter
 from shared.formats import FORMATS
 from shared.in_flight import Flights
-from shared.journal import Journal
+from shared.journal import Backfill, Journal
 from shared.layout import parse_window_id
 from shared.model import Container, Export, Kind, Message, Receipt, Source, Window
 from shared.planner import Planner
@@ -50,6 +50,10 @@ class World:
     def journal(self, documents: Container | None = None) -> Journal:
         """Return the journal."""
         return Journal(documents or self.documents, self.clock)
+
+    def backfills(self) -> list[Backfill]:
+        """Return the backfills of which something is left to do."""
+        return [each for each in self.journal().backfills("events") if each.state == "active"]
 
     def flights(self) -> Flights:
         """Return what is in flight."""
@@ -98,6 +102,7 @@ class World:
         _, rechecker, state, journal = self._parts(None, None, None)
         return Auditor(
             self.exports,
+            SOURCES,
             lambda export: self._open(export, None),
             FORMATS,
             self.data,

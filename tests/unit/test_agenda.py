@@ -15,7 +15,7 @@ from shared.agenda import (
     RECHECKED_AT_ONCE,
     Rank,
     Task,
-    due_rechecks,
+    awaiting_recheck,
     new_windows,
     recheck_tasks,
     redo_tasks,
@@ -61,6 +61,14 @@ def spans(tasks: Iterable[Task]) -> list[tuple[float, float]]:
     """Return the hours that tasks span, counted from ten o'clock."""
     windows = [task.flight.window for task in tasks]
     return [((each.start - TEN) / HOUR, (each.end - TEN) / HOUR) for each in windows]
+
+
+def due_rechecks(
+    export: Export, found: list[Stored], rechecks: list[Recheck], now: int
+) -> tuple[list[Stored], int | None]:
+    """Return the windows that are due for a recheck, and the start of the first that will ever be."""
+    awaiting = awaiting_recheck(export, found, rechecks)
+    return [each for each, at in awaiting if at <= now], awaiting[0][0].window.start if awaiting else None
 
 
 def force(start: float, end: float, *, at: int = NOW) -> Backfill:
@@ -140,16 +148,17 @@ def test_a_force_redoes_what_was_stored_before_it_was_asked_for() -> None:
 
 
 def test_a_window_that_shrank_at_its_source_is_done_all_the_same() -> None:
-    """What a redo found is recorded; a record from before the request does not count, nor one of a part."""
+    """What a redo found is recorded; a record of before the request, of a part, or of a recheck is not it."""
     found = [stored(hours(0, 1), at=NOW - HOUR)]
-    for window, at, again in [
-        (hours(0, 1), NOW, False),
-        (hours(-1, 2), NOW, False),
-        (hours(0, 1), NOW - 1, True),
-        (hours(0, 0.5), NOW, True),
-        (hours(0.5, 1), NOW, True),
+    for window, at, redo, again in [
+        (hours(0, 1), NOW, True, False),
+        (hours(-1, 2), NOW, True, False),
+        (hours(0, 1), NOW - 1, True, True),
+        (hours(0, 0.5), NOW, True, True),
+        (hours(0.5, 1), NOW, True, True),
+        (hours(0, 1), NOW, False, True),
     ]:
-        assert bool(redone_windows(found, [force(0, 1)], [Recheck(window, at)])) is again
+        assert bool(redone_windows(found, [force(0, 1)], [Recheck(window, at, redo)])) is again
 
 
 def test_a_blob_without_a_receipt_was_never_done() -> None:

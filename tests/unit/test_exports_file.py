@@ -15,7 +15,7 @@ from shared.exports_file import read_exports
 from shared.formats import FORMATS
 from shared.model import Export
 from shared.sources import SOURCES
-from shared.sources.log_analytics import Options
+from shared.window_kql import Options
 from shared.windows import DAY, HOUR, MINUTE, SECOND, parse_instant
 from tests.unit.strategies import texts
 

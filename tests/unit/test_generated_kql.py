@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.model import Response, Window
+from shared.model import Column, Response, Window
 from shared.query import Query, read_question
 from shared.slices import Slice
-from shared.sources.log_analytics import TYPE, Options, window_query
+from shared.sources.log_analytics import TYPE
+from shared.window_kql import Options, key_of, window_query
 from shared.windows import HOUR, parse_instant
 from tests.kusto_parser import diagnostics
 from tests.unit.fakes import ListSend
@@ -22,6 +23,7 @@ WORKSPACE = "12345678-1234-1234-1234-123456789abc"
 COLUMNS = {
     "TimeGenerated": "datetime", "Computer": "string", "EventID": "int", "Size": "long", "Payload": "dynamic",
 }  # fmt: skip
+ROW_KEY = key_of(Column(*column) for column in COLUMNS.items())
 TABLES = ["Event", "Custom_CL", "_Odd", "T1"]
 STEPS = [
     "where Computer == 'a | b; //'",
@@ -73,7 +75,8 @@ def test_a_tables_query_is_kql(
     assert list(TYPE.check(options)) == []
     if pipeline is None or not column_conflict(pipeline):
         for aggregate in AGGREGATES:
-            assert complaints(window_query(options, Slice(window, 1, parts), aggregate)) == []
+            query = window_query(options, Slice(window, 1, parts), aggregate, row_key=ROW_KEY)
+            assert complaints(query) == []
 
 
 def column_conflict(pipeline: str) -> bool:

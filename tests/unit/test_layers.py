@@ -30,6 +30,7 @@ LAYERS = (
     {"shared.state", "shared.journal", "shared.in_flight", "shared.sources", "shared.formats",
      "shared.blob_store", "shared.transport", "shared.auth"},
     {"shared.settings"},
+    {"shared.window_kql"},
     {"shared.exports_file", "shared.layout", "shared.kql", "shared.messages", "shared.receipts",
      "shared.events", "shared.clock", "shared.query_api", "shared.paging", "shared.http_body"},
     {"shared.service_errors", "shared.configs"},

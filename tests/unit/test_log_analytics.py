@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from shared.errors import ExportError, IncompleteAnswerError, ServiceError
 from shared.model import ApiName, Batch, Measured, Window
 from shared.slices import Slice
-from shared.sources.log_analytics import TYPE, LogAnalytics, Options, query_body, window_query
+from shared.sources.log_analytics import TYPE, LogAnalytics
+from shared.window_kql import Options, query_body, window_query
 from shared.windows import DAY, END_OF_TIME, HOUR, SECOND, format_instant, parse_instant
 from tests.unit.fakes import ListSend, service_error, tools
 from tests.unit.strategies import windows
@@ -48,8 +49,8 @@ def test_a_table_is_asked_by_ingestion_time() -> None:
         "let window_end = datetime(2026-11-21T11:00:00.0000000Z);\n"
         "Event\n"
         "| where TimeGenerated >= window_start - 3d and TimeGenerated < window_end + 2d\n"
-        "| where coalesce(ingestion_time(), TimeGenerated) >= window_start"
-        " and coalesce(ingestion_time(), TimeGenerated) < window_end\n"
+        "| where (ingestion_time() >= window_start and ingestion_time() < window_end)"
+        " or (isnull(ingestion_time()) and TimeGenerated >= window_start and TimeGenerated < window_end)\n"
         "| where n > 1 | project n"
     )
 
@@ -86,8 +87,9 @@ def test_bounds_are_exact_to_the_tick(start: int, length: int) -> None:
 
 def test_a_part_of_a_tick_is_cut_before_the_pipeline() -> None:
     """The hash is of the stored row, so that a pipeline that makes rows alike does not keep them together."""
-    lines = window_query(options(pipeline="project n"), Slice(Window(TEN, TEN + 1), 3, 8)).splitlines()
-    assert lines[-2:] == ["| where hash(tostring(pack_all()), 8) == 3", "| project n"]
+    part = Slice(Window(TEN, TEN + 1), 3, 8)
+    lines = window_query(options(pipeline="project n"), part, row_key="key").splitlines()
+    assert lines[-2:] == ["| where hash_xxhash64(key, 8) == 3", "| project n"]
 
 
 def test_a_tick_of_free_kql_is_not_parted() -> None:
@@ -156,7 +158,8 @@ def test_parts_are_counted_against_their_tick(stated: int, right: bool) -> None:
     """A tick read in parts by hash must hold as many rows as it counts; else the window fails."""
     tick = Window(TEN, TEN + 1)
     count = {"tables": [{"columns": COLUMNS[:1], "rows": [[stated]]}]}
-    send = ListSend([service_error(504), table(1), table(2), count])
+    schema = {"tables": [{"columns": COLUMNS, "rows": [["Computer", "string"], ["EventID", "int"]]}]}
+    send = ListSend([service_error(504), schema, table(1), table(2), count])
     if right:
         assert [len(batch.rows) for batch in read(send, options(), window=tick)] == [1, 2]
     else:

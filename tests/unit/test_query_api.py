@@ -133,12 +133,11 @@ def test_a_complete_answer(answer: dict[str, Any]) -> None:
         (table(error={"code": "Benign", "message": "a leg failed"}), "Benign", False),
         (table(error={}), "", False),
         (table(statistics=statistics(3)), "RowCount", True),
-        (table(statistics=statistics(1)), "RowCount", True),
         (table(0, statistics=statistics(1)), "RowCount", True),
     ],
 )
 def test_an_incomplete_answer(answer: dict[str, Any], code: str, too_large: bool) -> None:
-    """Any error in a 200, and a count that differs from the statistics, say that rows are missing.
+    """Any error in a 200, and fewer rows than the statistics count, say that rows are missing.
 
     Only limits and time-outs say that asking for less can help.
     """
@@ -147,6 +146,12 @@ def test_an_incomplete_answer(answer: dict[str, Any], code: str, too_large: bool
     assert (missing.status, missing.code, missing.request_id) == (200, code, "c-1")
     assert isinstance(missing, AnswerTooLargeError) is too_large
     assert missing.retryable is not too_large
+
+
+def test_more_rows_than_the_statistics_count_are_no_answer() -> None:
+    """Asking for less would not help against an answer that contradicts itself."""
+    with pytest.raises(ProtocolError, match="answered 2 rows, but its statistics say 1"):
+        answered(table(statistics=statistics(1)))
 
 
 def test_a_row_count_at_the_cap_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,10 @@ def test_slices_lie_side_by_side_and_fit(window: Window, rows: float, size: floa
     cut = planned_slices(window, measured, BOUNDS)
     assert (cut[0].span.start, cut[-1].span.end, touching(cut)) == (window.start, window.end, True)
     longest = max(each.span.end - each.span.start for each in cut)
-    assert (longest - 1) * measured.rows <= BOUNDS.rows * 1.001
-    assert (longest - 1) * measured.answer_bytes <= BOUNDS.answer_bytes * 1.001
+    assert len(cut) <= MAX_SLICES // 4
+    if len(cut) < MAX_SLICES // 4:  # more would only be an estimate's word
+        assert (longest - 1) * measured.rows <= BOUNDS.rows * 1.001
+        assert (longest - 1) * measured.answer_bytes <= BOUNDS.answer_bytes * 1.001
 
 
 def test_an_empty_window_is_one_slice() -> None:
@@ -53,10 +55,9 @@ def test_a_window_shorter_than_its_slices_is_cut_to_ticks() -> None:
     assert len(planned_slices(Window(0, 3), Measured(1e9, 1e9), BOUNDS)) == 3
 
 
-def test_too_many_slices_ask_for_a_shorter_window() -> None:
-    """A window that would take more slices than are allowed fails before it asks, and says what to change."""
-    with pytest.raises(ExportError, match="shorter window"):
-        planned_slices(Window(0, 10_000), Measured(BOUNDS.rows, 0), BOUNDS)
+def test_an_estimate_does_not_refuse_a_window() -> None:
+    """However much is expected, no more than a quarter of the slices that are allowed is planned."""
+    assert len(planned_slices(Window(0, 10_000), Measured(BOUNDS.rows, 0), BOUNDS)) == MAX_SLICES // 4
 
 
 @given(spans().filter(lambda span: span.end - span.start > 1))

@@ -1,0 +1,154 @@
+"""The KQL of an export's windows: what selects, counts and parts their rows, exact to the tick. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import msgspec
+
+from shared import kql
+from shared.errors import ExportError
+from shared.model import Column, Window
+from shared.slices import Slice
+from shared.windows import DAY, END_OF_TIME, format_instant
+
+_T = TypeVar("_T")
+
+_STRCAT_ARGUMENTS = 60  # strcat takes 64
+_FIXED_TEXT = {"string", "datetime", "timespan", "guid", "long", "int", "bool", "decimal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How many days before and after its window a row's TimeGenerated may lie."""
+
+    before: int
+    after: int
+
+
+# TimeGenerated is replaced by the time of receipt when it lies more than two days back or one day ahead
+# ("Log data ingestion time in Azure Monitor"), so these bounds hold every row and still spare the service
+# a scan of the whole table. A recheck trusts that less.
+USUAL = Reach(before=3, after=2)
+WIDE = Reach(before=60, after=10)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export of this source is told: a ``table`` with an optional ``pipeline``, or free ``kql``.
+
+    ``window_column`` says which time puts a row into a window. With ``ingestion_time`` a late row falls
+    into a later window instead of being missed.
+    """
+
+    workspace: str
+    table: str | None = None
+    pipeline: str | None = None
+    kql: str | None = None
+    splittable: bool = False
+    window_column: Literal["ingestion_time", "TimeGenerated"] = "ingestion_time"
+
+
+def window_query(
+    options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
+) -> str:
+    """Return the KQL that selects a slice's rows, exact to the tick, and may end in an aggregate of them.
+
+    ``row_key`` is what the parts of one tick are told apart by (see ``key_of``).
+    """
+    lines = [_rows_of(options, slice_, reach, row_key)]
+    if aggregate:
+        lines.append(aggregate)
+    return (
+        f"let window_start = {kql.instant(slice_.span.start)};\n"
+        f"let window_end = {kql.instant(slice_.span.end)};\n" + "\n| ".join(lines)
+    )
+
+
+def _rows_of(options: Options, slice_: Slice, reach: Reach, row_key: str = "") -> str:
+    if options.table is None:
+        if slice_.parts > 1:
+            raise ExportError(
+                "one tick's rows do not fit into an answer, and free kql cannot be parted by hash"
+            )
+        return kql.without_end(options.kql or "")
+    lines = [kql.name(options.table)]
+    if options.window_column == "TimeGenerated":
+        lines.append("where TimeGenerated >= window_start and TimeGenerated < window_end")
+    else:
+        # ingestion_time() is null where a table has no ingestion time policy; bare, so that the engine can
+        # leave out what was ingested at other times.
+        first, last = f"window_start - {reach.before}d", f"window_end + {reach.after}d"
+        lines.append(f"where TimeGenerated >= {first} and TimeGenerated < {last}")
+        lines.append(
+            "where (ingestion_time() >= window_start and ingestion_time() < window_end)"
+            " or (isnull(ingestion_time()) and TimeGenerated >= window_start and TimeGenerated < window_end)"
+        )
+    if slice_.parts > 1:
+        lines.append(f"where hash_xxhash64({row_key}, {slice_.parts}) == {slice_.part}")
+    if options.pipeline:
+        lines.append(options.pipeline)
+    return "\n| ".join(lines)
+
+
+def key_of(columns: Iterable[Column]) -> str:
+    """Return a KQL expression that gives a stored row the same text in every query.
+
+    Neither ``pack_all()`` nor ``hash()`` promises that (Kusto documentation of both); fixed columns in fixed
+    order and ``hash_xxhash64`` do. Columns whose text is not fixed by their value are left out.
+    """
+    texts = [f"tostring([{kql.string(column.name)}])" for column in columns if column.type in _FIXED_TEXT]
+    if not texts:
+        raise ExportError("one tick's rows do not fit into an answer, and no column tells them apart")
+    while len(texts) > 1:
+        texts = [f"strcat({', '.join(some)})" for some in groups(texts, _STRCAT_ARGUMENTS)]
+    return texts[0]
+
+
+def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """Yield a sequence in pieces of a size at most."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def count_query(options: Options, windows: Sequence[Window], reach: Reach = WIDE) -> str:
+    """Return the KQL that counts the rows of several windows of a table at once, in their order."""
+    rows_of = _rows_of(options, Slice(windows[0]), reach)
+    legs = [
+        f"(rows_of({kql.instant(each.start)}, {kql.instant(each.end)}) | count | extend leg = {number})"
+        for number, each in enumerate(windows)
+    ]
+    return (
+        f"let rows_of = (window_start: datetime, window_end: datetime) {{\n{rows_of}\n}};\n"
+        f"union {', '.join(legs)}\n| project leg, Count\n| order by leg asc"
+    )
+
+
+def query_body(
+    options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
+) -> dict[str, str]:
+    """Return the body of the request for a slice.
+
+    The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
+    because it may look at any time it likes.
+    """
+    body = {"query": window_query(options, slice_, aggregate, reach, row_key)}
+    if options.table is not None:
+        body["timespan"] = _timespan(slice_.span, reach)
+    return body
+
+
+def count_body(options: Options, windows: Sequence[Window], reach: Reach) -> dict[str, str]:
+    """Return the body of the request that counts several windows of a table."""
+    span = Window(min(each.start for each in windows), max(each.end for each in windows))
+    return {"query": count_query(options, windows, reach), "timespan": _timespan(span, reach)}
+
+
+def schema_body(options: Options) -> dict[str, str]:
+    """Return the body of the request for a table's columns: ``ColumnName`` and ``ColumnType``."""
+    return {"query": f"{kql.name(options.table or '')}\n| getschema\n| project ColumnName, ColumnType"}
+
+
+def _timespan(span: Window, reach: Reach) -> str:
+    start = max(0, span.start - reach.before * DAY)
+    end = min(END_OF_TIME - 1, span.end + reach.after * DAY)
+    return f"{format_instant(start)}/{format_instant(end)}"
