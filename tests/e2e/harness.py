@@ -181,9 +181,7 @@ class World:
 
     def hours(self, export: str = "events") -> list[tuple[float, float]]:
         """The same in hours after `end`."""
-        return [
-            ((start - self.end) / HOUR, (end - self.end) / HOUR) for start, end in self.windows(export)
-        ]
+        return [((start - self.end) / HOUR, (end - self.end) / HOUR) for start, end in self.windows(export)]
 
     def ids(self, export: str = "events") -> Counter[str]:
         """How often each row landed, by its id."""
@@ -340,9 +338,7 @@ def entry(keys: Mapping[str, object]) -> str:
 def _read_all(container: ContainerClient, prefix: str) -> list[Landed]:
     try:
         return [
-            Landed(
-                blob.name, blob.etag, blob.metadata or {}, container.download_blob(blob.name).readall()
-            )
+            Landed(blob.name, blob.etag, blob.metadata or {}, container.download_blob(blob.name).readall())
             for blob in container.list_blobs(prefix, include=["metadata"])
         ]
     except ResourceNotFoundError:  # the container: nothing was ever stored

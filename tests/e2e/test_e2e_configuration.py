@@ -104,9 +104,7 @@ def test_the_example_settings_filled_in_run_the_shipped_exports(
 ) -> None:
     """With its placeholders replaced and the stand-in's addresses, it signs in with the CLI and exports."""
     example = json.loads((ROOT / "local.settings.example.json").read_text(encoding="utf-8"))["Values"]
-    filled = {
-        name: world.settings[name] if text.startswith("<") else text for name, text in example.items()
-    }
+    filled = {name: world.settings[name] if text.startswith("<") else text for name, text in example.items()}
     assert filled["EXPORT_CREDENTIAL"] == "azure_cli"
     addresses = ("LOG_ANALYTICS_ENDPOINT", "GRAPH_ENDPOINT", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE")
     only = ("AzureWebJobsStorage", "EXPORT_CONTAINER", "AzureFunctionsWebHost__hostid", *addresses)

@@ -200,12 +200,15 @@ def _ask_with_microsofts_client(cloud: Cloud, query: str, start: str, end: str) 
         cloud.tenant_id, cloud.client_id, cloud.client_secret,
         authority=cloud.url, disable_instance_discovery=True, connection_verify=str(cloud.ca_file),
     )  # fmt: skip
-    with credential, LogsQueryClient(
+    with (
         credential,
-        endpoint=cloud.url,
-        audience="https://api.loganalytics.io",
-        connection_verify=str(cloud.ca_file),
-    ) as client:
+        LogsQueryClient(
+            credential,
+            endpoint=cloud.url,
+            audience="https://api.loganalytics.io",
+            connection_verify=str(cloud.ca_file),
+        ) as client,
+    ):
         timespan = (datetime.fromisoformat(start), datetime.fromisoformat(end))
         answer = client.query_workspace(cloud.workspace_id, query, timespan=timespan)
         assert isinstance(answer, LogsQueryResult)

@@ -248,6 +248,22 @@ def test_a_position_expires(after: str, *, found: bool) -> None:
     assert position(world).since > world.clock.now() - 6 * HOUR
 
 
+def test_a_position_in_the_middle_of_a_cell_hides_nothing_of_it() -> None:
+    """After a change of the grid a worker looks at a whole cell, so the planner must not look at less."""
+    world = world_at("12:00", recheck=())
+    world.work()
+    world.exports = [make_export(start=TEN, lag="0s", recheck=(), window="1d")]
+    go_to(world, "2026-11-21T23:30:00Z")
+    world.plan()
+    assert position(world).at == between("10:00", "12:00").end
+    (*_, last) = world.data.list("events/")
+    world.data.delete(last.name)
+    go_to(world, "2026-11-22T00:20:00Z")
+    world.plan()
+    world.drain()
+    assert texts(world.stored()) == ["10:00-11:00", "11:00-00:00"]
+
+
 def test_a_position_keeps_its_birth_while_it_moves() -> None:
     """Or it would never expire where something is stored every hour."""
     world = world_at("12:00", recheck=())

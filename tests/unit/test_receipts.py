@@ -12,7 +12,8 @@ from tests.unit.strategies import receipts
 
 NAMES = [
     "window_start", "window_end", "rows", "sha256", "revision", "attempt", "config", "source",
-    "first_time", "last_time", "slices", "requests", "answer_bytes", "exported_at", "app_version", "repeated_ids",
+    "first_time", "last_time", "slices", "requests", "answer_bytes", "exported_at", "app_version",
+    "repeated_ids",
 ]  # fmt: skip
 CHECKED = [
     "window_start",
