@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,3 +37,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def write_program(path: Path, code: str) -> None:
+    """Write a program of Python code that is found by name, also where Python's own path has a space."""
+    script = path.with_suffix(".py")
+    script.write_text(code, encoding="utf-8")
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)

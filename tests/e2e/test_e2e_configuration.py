@@ -14,6 +14,7 @@ from local.cloud.tables import TABLES
 from local.compare import Stored, Truth, certainly_due, differences, read_exports
 from local.environment import ROOT
 from tests.e2e.harness import World, now
+from tests.processes import write_program
 
 
 def test_a_wrong_export_disables_itself_and_no_other(world: World) -> None:
@@ -129,9 +130,9 @@ def _made_up_cli(folder: Path, cloud: Cloud) -> Path:
     """Write an `az` that answers `account get-access-token` with a token of the stand-in's."""
     folder.mkdir()
     program = folder / "az"
-    program.write_text(
-        f"""#!{sys.executable}
-import json, ssl, sys, time, urllib.parse, urllib.request
+    write_program(
+        program,
+        f"""import json, ssl, sys, time, urllib.parse, urllib.request
 resource = next(sys.argv[i + 1] for i, word in enumerate(sys.argv) if word in ("--resource", "--scope"))
 form = {{"grant_type": "client_credentials", "scope": resource.removesuffix("/.default") + "/.default",
         "client_id": {cloud.client_id!r}, "client_secret": {cloud.client_secret!r}}}
@@ -143,7 +144,5 @@ expires = int(time.time()) + token["expires_in"]
 local = time.strftime("%Y-%m-%d %H:%M:%S.000000", time.localtime(expires))
 print(json.dumps({{"accessToken": token["access_token"], "expiresOn": local, "expires_on": expires}}))
 """,
-        encoding="utf-8",
     )
-    program.chmod(0o755)
     return program

@@ -3,8 +3,6 @@
 import itertools
 import logging
 import os
-import stat
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +27,7 @@ from shared.settings import Credential, load_settings
 from shared.sources import SOURCES
 from shared.windows import SECOND, parse_instant
 from tests.parts.fakes import FakeClock
+from tests.processes import write_program
 
 GRAPH = "https://graph.microsoft.com/.default"
 LOGS = "https://api.loganalytics.io/.default"
@@ -144,9 +143,7 @@ def test_default_reads_the_environment_elsewhere(cloud: Cloud, monkeypatch: pyte
 def _fake_az(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a program ``az`` on the path."""
     folder.mkdir()
-    program = folder / "az"
-    program.write_text(f"#!{sys.executable}\n{body}", encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    write_program(folder / "az", body)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
