@@ -173,11 +173,14 @@ class Planner:
         found = stored_in(self._data, export.name, listed, self._state.longest_window(export.name))
         lost = [each.window for each in self._journal.unavailable(export)]
         missing = gaps(looked, [*(each.window for each in found), *lost])
+        doubled = doubled_windows(found)
         if now - position.since > POSITION_EXPIRES:
-            missing = union([*self._vanished(export, spans, looked, lost), *missing])
+            vanished, doubled_before = self._changed_before(export, spans, looked, lost)
+            doubled = doubled_before + doubled
+            missing = union([*vanished, *missing])
             position = Position(min(position.at, *(gap.start for gap in missing), position.at), now)
         rechecks = self._journal.rechecks(export.name, _span(found)) if found else []
-        redone = redone_windows(found, active, rechecks) + doubled_windows(found)
+        redone = redone_windows(found, active, rechecks) + doubled
         awaiting = awaiting_recheck(export, found, rechecks)
         due = [stored for stored, tick in awaiting if tick <= now]
 
@@ -207,14 +210,17 @@ class Planner:
             ),
         )
 
-    def _vanished(
+    def _changed_before(
         self, export: Export, spans: Iterable[Window], looked: Sequence[Window], lost: Sequence[Window]
-    ) -> list[Window]:
-        """Return the gaps before the position: what was deleted, or withdrawn, since it was passed."""
+    ) -> tuple[list[Window], list[Window]]:
+        """Return the gaps before the position, and the windows there that have two blobs.
+
+        Blobs may have been deleted, or a worker that was taken for dead may have stored one, since it passed.
+        """
         before = [part for span in spans for part in subtract(span, looked)]
         longest = self._state.longest_window(export.name)
         found = stored_in(self._data, export.name, before, longest, metadata=False)
-        return gaps(before, [*(each.window for each in found), *lost])
+        return gaps(before, [*(each.window for each in found), *lost]), doubled_windows(found)
 
     def _resting(self, export: Export, needed: Callable[[Window, str], bool], now: int) -> list[Window]:
         """Return the windows that failed and whose next try lies ahead; forget those that need none.

@@ -2,6 +2,9 @@
 
 import pytest
 
+AT_ONCE = 50
+"""Cases in one test, so that several processes can share them."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; they are known only where this folder is named on the command line."""
@@ -9,10 +12,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", type=int, default=None, help="how many cases, of seeds that follow")
 
 
-@pytest.fixture
-def seeds(request: pytest.FixtureRequest) -> range:
-    """The seeds of the cases to be run."""
-    first: int | None = request.config.getoption("seed", None)
-    count: int | None = request.config.getoption("cases", None)
-    start = 0 if first is None else first
-    return range(start, start + (300 if count is None else count))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Share the seeds of the cases to be run among tests."""
+    if "seeds" in metafunc.fixturenames:
+        first: int = metafunc.config.getoption("seed", None) or 0
+        given: int | None = metafunc.config.getoption("cases", None)
+        end = first + (300 if given is None else given)
+        parts = [range(start, min(start + AT_ONCE, end)) for start in range(first, end, AT_ONCE)]
+        metafunc.parametrize("seeds", parts, ids=[f"from {part.start}" for part in parts])
