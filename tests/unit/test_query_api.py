@@ -176,7 +176,7 @@ def test_an_error_without_a_table_is_surfaced(tables: dict[str, Any]) -> None:
     "body",
     [b"", b"{}", b"[]", b'{"tables":[]}', json.dumps({"tables": table()["tables"] * 2}).encode(),
      json.dumps(table()).encode()[:-9], b'{"tables":[{"columns":[],"rows":{}}]}', b'{"tables":[{"rows":[]}]}',
-     b'{"tables":[{"columns":[],"rows":[' + b"[" * 5000 + b"]" * 5000 + b"]}]}"],
+     b'{"tables":[{"columns":[],"rows":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}]}"],
     ids=["empty", "object", "array", "no table", "two tables", "cut off", "odd rows", "no columns", "deep"],
 )  # fmt: skip
 def test_what_is_not_one_table_is_refused(body: bytes) -> None:
