@@ -178,7 +178,7 @@ class Planner:
             vanished, doubled_before = self._changed_before(export, spans, looked, lost)
             doubled = doubled_before + doubled
             missing = union([*vanished, *missing])
-            position = Position(min(position.at, *(gap.start for gap in missing), position.at), now)
+            position = Position(min([position.at, *(gap.start for gap in missing)]), now)
         rechecks = self._journal.rechecks(export.name, _span(found)) if found else []
         redone = redone_windows(found, active, rechecks) + doubled
         awaiting = awaiting_recheck(export, found, rechecks)
