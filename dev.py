@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command for developers: python3 dev.py demo | start | test | lint (on Windows: py dev.py ...).
+"""One command for developers: python3 dev.py demo | start | run | test | lint | bench (Windows: py dev.py).
 
 Needs Python 3.11 or newer and nothing else: it makes .venv beside itself and installs what the command needs.
 """

@@ -25,26 +25,31 @@ TEST_WORKERS = 2
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return its exit code."""
-    own, for_pytest = argv, argv[:0]
-    if argv[:1] == ["test"] and argv[1:2] not in (["-h"], ["--help"]):
-        own, for_pytest = argv[:1], argv[1:]  # pytest's own options must not be taken for ours
+    own, rest = argv, argv[:0]
+    if argv[:1] == ["run"] or (argv[:1] == ["test"] and argv[1:2] not in (["-h"], ["--help"])):
+        own, rest = argv[:1], argv[1:]  # pytest's own options, or those of `local.run`, are not ours
     options = _parser().parse_args(own)
     try:
         match options.command:
             case "demo":
-                return _demo(options)
+                code = _demo(options)
             case "start":
-                return _start(options)
+                code = _start(options)
+            case "run":
+                code = _become([_environment(RUN), "-m", "local.run", *rest])
+            case "bench":
+                code = _become([_environment(TEST), "-m", "bench", *options.names])
             case "lint":
-                return _lint(_environment(TEST))
+                code = _lint(_environment(TEST))
             case _:
-                return _test(for_pytest)
+                code = _test(rest)
     except StepError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,9 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_port, help="where the app answers HTTP (default: as the settings say, or 7071)"
     )
 
+    commands.add_parser("run", help="one export once, its rows on the terminal; run --help says more",
+                        add_help=False)  # fmt: skip
     commands.add_parser("test", help="lint and all tests; what follows is passed on to pytest", add_help=True,
                         usage="dev.py test [pytest's arguments …]")  # fmt: skip
     commands.add_parser("lint", help="ruff and mypy --strict")
+    bench = commands.add_parser("bench", help="how fast and how small it is, beside what it is compared with")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="only these benchmarks (default: all)")
     return parser
 
 

@@ -71,7 +71,13 @@ def _run(port: int, rows: int, *, once: bool) -> int:
             options = Options(events=rows, limits=Limits(reports=None))
             cloud = running.enter_context(Cloud(options, folder=folder / "cloud"))
         app = start_app(
-            folder, port, {**cloud.environment(), "AzureWebJobsStorage": azurite.connection_string}
+            folder,
+            port,
+            {
+                **cloud.environment(),
+                "AzureWebJobsStorage": azurite.connection_string,
+                "EXPORT_GRAPH_REQUESTS": "999",
+            },
         )
         running.enter_context(app.child)
         app.wait_until_ready()

@@ -1,5 +1,7 @@
 """What an export needs next, most urgent first. Pure: it decides, and others list and queue."""
 
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -7,10 +9,10 @@ from itertools import chain, islice, pairwise
 
 from shared.coverage import Stored, due_until
 from shared.in_flight import Flight, flight
-from shared.journal import Backfill, Recheck
+from shared.journal import RECHECKED_TOGETHER, Backfill, Recheck
 from shared.model import Export, Reason, Window
 from shared.receipts import from_metadata
-from shared.windows import DAY, cells, cells_newest_first, overlap
+from shared.windows import cells, cells_newest_first, overlap
 
 RECHECKED_AT_ONCE = 24
 """Windows that one message asks to be rechecked, where one question counts many."""
@@ -81,33 +83,38 @@ def _task(export: Export, cell: Window, rank: Rank, *, forgets: bool) -> Task:
 
 
 def redone_windows(
-    found: Iterable[Stored], backfills: Iterable[Backfill], rechecks: Sequence[Recheck]
+    config: str, found: Iterable[Stored], backfills: Iterable[Backfill], rechecks: Iterable[Recheck]
 ) -> list[Window]:
     """Return the stored windows that a backfill with ``force`` wants stored again.
 
-    What was stored, or redone to no effect because the source shrank, since the backfill was asked for is
-    done. A recheck in between is not enough: it neither mends a blob nor takes another configuration.
+    What was stored with the export's present configuration, or redone to whatever effect, since the backfill
+    was asked for is done. A recheck in between is not enough: it neither mends a blob nor, where it adds to
+    one, takes another configuration.
     """
-    redos = [check for check in rechecks if check.redo]
-    return [
-        each.window
-        for each in found
-        if any(
-            redo.force
-            and overlap(redo.window, each.window)
-            and not _done_since(each, redo.requested_at, redos)
-            for redo in backfills
-        )
-    ]
+    forced = [backfill for backfill in backfills if backfill.force]
+    if not forced:
+        return []
+    redos = _Checks(check for check in rechecks if check.redo)
+    redone = []
+    for each in found:
+        asked = [backfill.requested_at for backfill in forced if overlap(backfill.window, each.window)]
+        if not asked:
+            continue
+        exported_at = _exported_at(each)
+        done = [redos.last(each.window)] if exported_at is not None else []
+        if exported_at is not None and each.blob.metadata["config"] == config:
+            done.append(exported_at)
+        if max(done, default=-1) < max(asked):
+            redone.append(each.window)
+    return redone
 
 
-def doubled_windows(found: Sequence[Stored]) -> list[Window]:
+def doubled_windows(found: Iterable[Window]) -> list[Window]:
     """Return the windows that have two blobs, because a redo in another format died before its end.
 
     Whoever carries out a message for such a window keeps the newest.
     """
-    windows = sorted(each.window for each in found)
-    return [one for one, other in pairwise(windows) if one == other]
+    return [one for one, other in pairwise(sorted(found)) if one == other]
 
 
 def redo_tasks(export: Export, redone: Iterable[Window]) -> Iterator[Task]:
@@ -125,12 +132,15 @@ def awaiting_recheck(
     A window is rechecked when it reaches each of the export's ages, unless it was stored, or rechecked, at
     that age or later.
     """
+    checks = _Checks(rechecks)
     awaiting: list[tuple[Stored, int]] = []
     for each in sorted(found, key=lambda stored: stored.window):
         if "config" not in each.blob.metadata:
             continue  # without a receipt nobody knows what to compare it with; only verifying can tell
         ages = [each.window.end + export.lag + age for age in export.recheck]
-        unmet = [age for age in ages if not _done_since(each, age, rechecks)]
+        exported_at = _exported_at(each) if ages else None
+        done = -1 if exported_at is None else max(exported_at, checks.last(each.window))
+        unmet = [age for age in ages if age > done]
         if unmet:
             awaiting.append((each, min(unmet)))
     return awaiting
@@ -156,20 +166,41 @@ def _together(group: Sequence[Stored], other: Stored, at_once: int) -> bool:
         len(group) < at_once
         and group[-1].window.end == other.window.start
         and group[-1].blob.metadata.get("config") == other.blob.metadata.get("config")
-        and other.window.end - group[0].window.start <= DAY
+        and other.window.end - group[0].window.start <= RECHECKED_TOGETHER
     )
 
 
-def _done_since(stored: Stored, tick: int, rechecks: Sequence[Recheck]) -> bool:
-    """Whether a window was stored or rechecked at a time or later; a blob without a receipt never was."""
+class _Checks:
+    """When windows were last rechecked, answered fast for many windows and many rechecks.
+
+    The rechecks are sorted by when they begin, those of about the same length together: of these, only few
+    can cover a window.
+    """
+
+    def __init__(self, rechecks: Iterable[Recheck]) -> None:
+        self._by_length: dict[int, list[Recheck]] = defaultdict(list)
+        for check in sorted(rechecks, key=_start):
+            self._by_length[(check.window.end - check.window.start).bit_length()].append(check)
+
+    def last(self, window: Window) -> int:
+        """Return when a window was last rechecked (ticks); -1 where it never was."""
+        done = -1
+        for bits, checks in self._by_length.items():
+            first = bisect_left(checks, window.end - (1 << bits), key=_start)
+            last = bisect_right(checks, window.start, key=_start)
+            for check in checks[first:last]:
+                if window.end <= check.window.end:
+                    done = max(done, check.checked_at)
+        return done
+
+
+def _start(check: Recheck) -> int:
+    return check.window.start
+
+
+def _exported_at(stored: Stored) -> int | None:
+    """Return when a stored window was read; None for a blob without a receipt."""
     try:
-        if from_metadata(stored.blob.metadata).exported_at >= tick:
-            return True
+        return from_metadata(stored.blob.metadata).exported_at
     except ValueError:
-        return False
-    return any(
-        check.checked_at >= tick
-        and check.window.start <= stored.window.start
-        and stored.window.end <= check.window.end
-        for check in rechecks
-    )
+        return None

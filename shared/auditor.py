@@ -2,22 +2,24 @@
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from shared.coverage import Stored, due_until, gaps, stored_all, stored_in, wanted
+from shared.coverage import Stored, all_windows, due_until, gaps, stored_in, wanted, windows_in
 from shared.errors import BadRequestError, DeadlineError, NotFoundError, UnavailableError
+from shared.file_format import Format
 from shared.http_body import read_body
 from shared.in_flight import Flights
 from shared.journal import Journal, Unavailable
-from shared.model import Clock, Container, Export, Format, Source, SourceType, Window
+from shared.model import Clock, Container, Export, Reading, Source, SourceType, Window
 from shared.receipts import from_metadata
 from shared.rechecker import Rechecker
 from shared.rewriter import Unseen
 from shared.state import State
-from shared.windows import SECOND, format_second, overlap, parse_instant, subtract, union
+from shared.windows import SECOND, clipped, format_second, hull, overlap, parse_instant, subtract, union
 
 _log = logging.getLogger(__name__)
 
@@ -53,17 +55,28 @@ _Range = TypeVar("_Range", bound=Range)
 def read_range(body: bytes, type_: type[_Range]) -> tuple[_Range, Window]:
     """Read a request's body and its range. Raises BadRequestError, which names the field that is wrong."""
     request = read_body(body, type_)
+    return request, _span(request.start, request.end)
+
+
+def read_span(parameters: Mapping[str, str]) -> Window | None:
+    """Read the range of a request without a body; None where it names neither end. Raises BadRequestError."""
+    if "start" not in parameters and "end" not in parameters:
+        return None
+    return _span(parameters.get("start", ""), parameters.get("end", ""))
+
+
+def _span(start: str, end: str) -> Window:
     ticks = {}
-    for field in ("start", "end"):
+    for field, text in (("start", start), ("end", end)):
         try:
-            ticks[field] = parse_instant(getattr(request, field))
+            ticks[field] = parse_instant(text)
             if ticks[field] % SECOND:
                 raise ValueError("it must lie on a whole second")
         except ValueError as error:
             raise BadRequestError(field, str(error)) from error
     if ticks["start"] >= ticks["end"]:
         raise BadRequestError("end", "does not lie after start")
-    return request, Window(ticks["start"], ticks["end"])
+    return Window(ticks["start"], ticks["end"])
 
 
 class Auditor:
@@ -100,22 +113,31 @@ class Auditor:
         except KeyError:
             raise NotFoundError(f"there is no export {name!r}, or it is paused or wrong") from None
 
-    def coverage(self, name: str) -> dict[str, Any]:
-        """Return an export's covered ranges, its gaps, what is lost, in flight, failing and asked for."""
+    def coverage(self, name: str, span: Window | None = None) -> dict[str, Any]:
+        """Return an export's covered ranges, its gaps, what is lost, in flight, failing and asked for.
+
+        With a span, the first three of that time alone.
+        """
         export = self.export(name)
         origin = self._state.origin(export)
         now = self._clock.now()
         backfills = self._journal.backfills(name)
         spans = wanted(export, origin.tick, backfills, now)
-        everything = stored_all(self._data, name)
         lost = self._journal.unavailable(export)
+        if span is None:
+            stored = all_windows(self._data, name)
+        else:
+            found = windows_in(self._data, name, [span], self._state.lengths(name), hull([span, *spans]))
+            stored, spans = clipped(found, span), clipped(spans, span)
+            lost = [each for each in lost if overlap(each.window, span)]
         flights = self._flights.load(export.kind).flights
+        denial = self._journal.denial(name)
         return {
             "export": name,
             "origin": origin.start,
             "due_until": format_second(max(origin.tick, due_until(export, now))),
-            "covered": _texts(union(each.window for each in everything)),
-            "gaps": _texts(gaps(spans, _windows(everything, lost))),
+            "covered": _texts(union(stored)),
+            "gaps": _texts(gaps(spans, [*stored, *(each.window for each in lost)])),
             "unavailable": [{**_text(each.window), "reason": each.reason} for each in lost],
             "in_flight": [
                 {"start": each.start, "end": each.end, "reason": each.reason}
@@ -131,6 +153,7 @@ class Auditor:
                 }
                 for each in self._journal.failures(name)
             ],
+            "denied": None if denial is None else denial.reason,
             "backfills": [
                 {"id": each.id, **_text(each.window), "force": each.force}
                 for each in backfills
@@ -164,17 +187,19 @@ class Auditor:
         ``deep`` also hashes the blobs and counts their rows; ``repair`` asks for what is wrong again.
         """
         export = self.export(name)
-        self._state.origin(export)
-        due = due_until(export, self._clock.now())
+        origin, now = self._state.origin(export), self._clock.now()
+        due = due_until(export, now)
         if span.start >= due:
             raise BadRequestError("start", f"nothing after {format_second(due)} is due yet")
         span = Window(span.start, min(span.end, due))
         deadline = self._clock.monotonic() + ANSWER_SECONDS
-        found = self._stored(export, [span])
+        life = hull([span, *wanted(export, origin.tick, self._journal.backfills(name), now)])
+        found = stored_in(self._data, name, [span], self._state.lengths(name), life)
         lost = [each for each in self._journal.unavailable(export) if overlap(each.window, span)]
-        missing = subtract(span, _windows(found, lost))
+        missing = subtract(span, [*(each.window for each in found), *(each.window for each in lost)])
         damaged = self._damaged(found, deadline, deep=body.deep)
-        sound = [each for each in found if each.window not in {window for window, _ in damaged}]
+        broken = {window for window, _ in damaged}
+        sound = [each for each in found if each.window not in broken]
         differing, forgotten = self._compared(export, sound, deadline)
         wrong = [window for window, _ in (*differing, *damaged)]
         if body.repair:
@@ -186,7 +211,8 @@ class Auditor:
             **_text(span),
             "windows": len(found),
             "rows": sum(_rows(each) for each in sound),
-            "complete": sum(each.window not in bad for each in sound),
+            "complete": sum(each.window not in bad and self._is_countable(each) for each in sound),
+            "not_compared": sum(not self._is_countable(each) for each in sound),
             "missing": _texts(missing),
             "differing": [{**_text(window), **counts} for window, counts in differing],
             "damaged": [{**_text(window), "why": why} for window, why in damaged],
@@ -194,9 +220,6 @@ class Auditor:
             "deep": body.deep,
             "repair": body.repair and bool(missing or wrong),
         }
-
-    def _stored(self, export: Export, spans: Iterable[Window]) -> list[Stored]:
-        return stored_in(self._data, export.name, spans, self._state.longest_window(export.name))
 
     def _compared(
         self, export: Export, found: Sequence[Stored], deadline: float
@@ -209,8 +232,11 @@ class Auditor:
         floor = 0 if export.retention is None else self._clock.now() - export.retention
         forgotten = [Unavailable(each.window, _NOT_COMPARED) for each in found if each.window.start < floor]
         found = [each for each in found if each.window.start >= floor]
-        for digest in dict.fromkeys(each.blob.metadata["config"] for each in found):
-            alike = [each for each in found if each.blob.metadata["config"] == digest]
+        found = [each for each in found if self._is_countable(each)]
+        by_config: dict[str, list[Stored]] = defaultdict(list)
+        for each in found:
+            by_config[each.blob.metadata["config"]].append(each)
+        for digest, alike in by_config.items():
             source = self._open_source(self._rechecker.as_stored(export, digest))
             for each, count in self._counted(source, alike, deadline):
                 if count is None:
@@ -218,6 +244,9 @@ class Auditor:
                 elif count != _rows(each) and not self._holds_all(source, each, deadline):
                     differing.append((each.window, {"stored": _rows(each), "source": count}))
         return differing, forgotten
+
+    def _is_countable(self, stored: Stored) -> bool:
+        return self._sources[stored.blob.metadata["source"]].countable
 
     def _counted(
         self, source: Source, stored: Sequence[Stored], deadline: float
@@ -240,9 +269,13 @@ class Auditor:
         if not self._sources[stored.blob.metadata["source"]].union:
             return False
         document = self._data.read(stored.blob.name)
-        held = self._formats[stored.extension].records(document.data) if document else []
+        format_ = self._formats[stored.extension]
+        try:
+            held = format_.records(document.data, self._data.read) if document else []
+        except ValueError:  # it is damaged; looking deep tells how
+            return False
         unseen = Unseen(source, held)
-        batches = unseen.read(stored.window, deadline, None)
+        batches = unseen.read(Reading(stored.window, deadline))
         return not any(batch.rows for batch in batches)
 
     def _damaged(self, found: Iterable[Stored], deadline: float, *, deep: bool) -> list[tuple[Window, str]]:
@@ -266,18 +299,14 @@ class Auditor:
                 return "it is gone"
             if hashlib.sha256(document.data).hexdigest() != receipt.sha256:
                 return "its bytes are not those of its receipt"
-            rows = len(self._formats[stored.extension].records(document.data))
+            rows = self._formats[stored.extension].count(document.data, self._data.read)
         except ValueError as error:
             return str(error)
         return None if rows == receipt.rows else f"it holds {rows} rows, its receipt says {receipt.rows}"
 
 
 def _rows(stored: Stored) -> int:
-    return from_metadata(stored.blob.metadata).rows
-
-
-def _windows(found: Iterable[Stored], lost: Iterable[Unavailable]) -> list[Window]:
-    return [*(each.window for each in found), *(each.window for each in lost)]
+    return int(stored.blob.metadata["rows"])  # of a sound one: its receipt has been read whole
 
 
 def _text(window: Window) -> dict[str, Any]:

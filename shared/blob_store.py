@@ -70,6 +70,16 @@ class BlobContainer:
             except ResourceNotFoundError:  # the container: nothing was ever stored
                 return
 
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names that ``list`` finds, without building an object for each."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with self._translated(f"listing {self._name}/{prefix}"):
+            try:
+                yield from self._client().list_blob_names(name_starts_with=prefix)
+            except ResourceNotFoundError:  # the container: nothing was ever stored
+                return
+
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Upload one block. Nothing is visible until a commit names it."""
         client = self._client().get_blob_client(name)

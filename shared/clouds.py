@@ -1,7 +1,8 @@
 """The hosts and token audiences of each Azure cloud.
 
 Sources: "Azure Monitor Log Analytics API: access the API", "National cloud deployments" (Microsoft Graph)
-and the audiences in Microsoft's own query client (``LogsQueryAudience``).
+and the audiences in Microsoft's own query client (``LogsQueryAudience``); "Azure AD Graph API: operations
+overview" for the retired one.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,19 @@ class Cloud:
     log_analytics: Api
     graph: Api
     arm: Api
+    aad_graph: Api
     storage_suffix: str
 
 
 def _cloud(
-    name: str, authority: str, log_analytics: str, audience: str, graph: str, arm: str, storage: str
+    name: str,
+    authority: str,
+    log_analytics: str,
+    audience: str,
+    graph: str,
+    arm: str,
+    aad_graph: str,
+    storage: str,
 ) -> Cloud:
     return Cloud(
         name,
@@ -37,6 +46,7 @@ def _cloud(
         Api("Log Analytics", f"https://{log_analytics}", f"https://{audience}/.default"),
         Api("Microsoft Graph", f"https://{graph}", f"https://{graph}/.default"),
         Api("Azure Resource Manager", f"https://{arm}", f"https://{arm}/.default"),
+        Api("Azure AD Graph", f"https://{aad_graph}", f"https://{aad_graph}/.default"),
         storage,
     )
 
@@ -51,6 +61,7 @@ CLOUDS = {
             "api.loganalytics.io",
             "graph.microsoft.com",
             "management.azure.com",
+            "graph.windows.net",
             "core.windows.net",
         ),
         _cloud(
@@ -60,6 +71,7 @@ CLOUDS = {
             "api.loganalytics.us",
             "graph.microsoft.us",
             "management.usgovcloudapi.net",
+            "graph.microsoftazure.us",
             "core.usgovcloudapi.net",
         ),
         _cloud(
@@ -69,6 +81,7 @@ CLOUDS = {
             "api.loganalytics.us",
             "dod-graph.microsoft.us",
             "management.usgovcloudapi.net",
+            "graph.microsoftazure.us",
             "core.usgovcloudapi.net",
         ),
         _cloud(
@@ -78,6 +91,7 @@ CLOUDS = {
             "api.loganalytics.azure.cn",
             "microsoftgraph.chinacloudapi.cn",
             "management.chinacloudapi.cn",
+            "graph.chinacloudapi.cn",
             "core.chinacloudapi.cn",
         ),
     )

@@ -63,4 +63,5 @@ def read_config(name: str, config: bytes, sources: Mapping[str, SourceType]) -> 
         identity=stored.identity,
         config=config,
         digest=digest(config),
+        columns=source.columns(options),
     )

@@ -1,14 +1,16 @@
 """What is stored -> covered time -> gaps. Blob names alone decide which time is covered."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.journal import Backfill
 from shared.layout import parse_blob_name, prefixes
+from shared.listing import Lengths
 from shared.model import Blob, Container, Export, Measured, Window
-from shared.windows import grid_floor, overlap, subtract, union
+from shared.windows import clipped, grid_floor, overlap, overlapping, subtract, union
 
-_NEIGHBOURS = 6
+_NEIGHBOURS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,41 +22,53 @@ class Stored:
     blob: Blob
 
 
-def stored_near(
-    data: Container, export: str, span: Window, longest: int, *, metadata: bool = False
-) -> list[Stored]:
-    """Return an export's stored windows that may overlap a span, and others near it, in name order.
-
-    A blob lies under the hour in which its window begins, so the listing begins ``longest`` ticks before the
-    span: the longest window that the export ever had.
-    """
-    reach = Window(max(0, span.start - longest), span.end)
-    found = []
-    for prefix in prefixes(export, reach):
-        for blob in data.list(prefix, metadata=metadata):
-            parsed = parse_blob_name(blob.name)
-            if parsed is not None:
-                found.append(Stored(*parsed, blob))
-    return found
+def stored_near(data: Container, export: str, span: Window, lengths: Lengths) -> list[Stored]:
+    """Return an export's stored windows that may overlap a span, and others near it, in name order."""
+    return _listed(data, prefixes(export, [_reach(span, lengths)], lengths.shortest))
 
 
 def stored_in(
-    data: Container, export: str, spans: Iterable[Window], longest: int, *, metadata: bool = True
+    data: Container, export: str, spans: Sequence[Window], lengths: Lengths, life: Window
 ) -> list[Stored]:
-    """Return the stored windows that overlap any of some spans, oldest first; with their receipts, or not."""
-    found = {
-        each.blob.name: each
-        for span in spans
-        for each in stored_near(data, export, span, longest, metadata=metadata)
-        if overlap(each.window, span)
-    }
-    return sorted(found.values(), key=lambda each: each.window)
+    """Return the stored windows that overlap any of some spans, oldest first, with their receipts.
+
+    ``life`` is the time in which the export has blobs at all, as far as is known.
+    """
+    reach = [_reach(span, lengths) for span in spans]
+    wanted = overlapping(union(spans))
+    found = _listed(data, prefixes(export, reach, lengths.shortest, life))
+    return sorted((each for each in found if wanted(each.window)), key=lambda each: each.window)
 
 
-def stored_all(data: Container, export: str) -> list[Stored]:
-    """Return all stored windows of an export, without receipts, in name order."""
-    blobs = ((blob, parse_blob_name(blob.name)) for blob in data.list(f"{export}/window_date="))
-    return [Stored(*parsed, blob) for blob, parsed in blobs if parsed is not None]
+def windows_in(
+    data: Container, export: str, spans: Sequence[Window], lengths: Lengths, life: Window
+) -> list[Window]:
+    """Return the windows that ``stored_in`` finds, from the names alone; one with two blobs comes twice."""
+    reach = [_reach(span, lengths) for span in spans]
+    wanted = overlapping(union(spans))
+    found = _named(data, prefixes(export, reach, lengths.shortest, life))
+    return sorted(window for window in found if wanted(window))
+
+
+def all_windows(data: Container, export: str) -> list[Window]:
+    """Return all stored windows of an export, from the names alone; one with two blobs comes twice."""
+    return list(_named(data, [f"{export}/window_date="]))
+
+
+def _reach(span: Window, lengths: Lengths) -> Window:
+    """Return when what overlaps a span may begin: a blob lies under the hour in which its window begins."""
+    return Window(max(0, span.start - lengths.longest), span.end)
+
+
+def _listed(data: Container, names: Iterable[str]) -> list[Stored]:
+    blobs = (blob for prefix in names for blob in data.list(prefix, metadata=True))
+    parsed = ((blob, parse_blob_name(blob.name)) for blob in blobs)
+    return [Stored(*found, blob) for blob, found in parsed if found is not None]
+
+
+def _named(data: Container, names: Iterable[str]) -> Iterator[Window]:
+    parsed = (parse_blob_name(name) for prefix in names for name in data.names(prefix))
+    return (found[0] for found in parsed if found is not None)
 
 
 def covered(found: Iterable[Stored], span: Window) -> list[Window]:
@@ -65,8 +79,8 @@ def covered(found: Iterable[Stored], span: Window) -> list[Window]:
 def measured(found: Iterable[Stored], window: Window, config: str) -> Measured | None:
     """Return what the nearest windows of the same configuration held, at most; None where there are none.
 
-    Needs a listing with metadata. The largest of a few, because asking too much costs a request more than
-    asking too little.
+    Needs a listing with metadata. The larger of two, because asking too much costs a request and memory, and
+    asking too little only the former. No more than two, because volume changes with the hour.
     """
     alike = [each for each in found if each.blob.metadata.get("config") == config and each.window != window]
     nearest = sorted(alike, key=lambda each: abs(each.window.start - window.start))[:_NEIGHBOURS]
@@ -82,6 +96,12 @@ def measured(found: Iterable[Stored], window: Window, config: str) -> Measured |
 def due_until(export: Export, now: int) -> int:
     """Return the end of the last grid cell that has ended and settled: its end lies ``lag`` back or more."""
     return grid_floor(now - export.lag, export.window, export.offset)
+
+
+def reading_due(export: Export, window: Window, now: int) -> int:
+    """Return when a window last became due for a reading (ticks): its first one, or one of its rechecks."""
+    due = window.end + export.lag
+    return max([due, *(due + age for age in export.recheck if due + age <= now)])
 
 
 def cell_of(export: Export, tick: int) -> Window:
@@ -106,7 +126,13 @@ def wanted(export: Export, origin: int, backfills: Iterable[Backfill], now: int)
 
 def gaps(spans: Iterable[Window], holes: Sequence[Window]) -> list[Window]:
     """Return the wanted time that is neither stored nor lost, oldest first."""
-    return [gap for span in spans for gap in subtract(span, holes)]
+    taken = union(holes)
+    starts, ends = [hole.start for hole in taken], [hole.end for hole in taken]
+    found: list[Window] = []
+    for span in spans:
+        near = taken[bisect_right(ends, span.start) : bisect_left(starts, span.end)]
+        found += subtract(span, near)
+    return found
 
 
 def is_planned(export: Export, window: Window, spans: Iterable[Window], holes: Sequence[Window]) -> bool:
@@ -115,7 +141,4 @@ def is_planned(export: Export, window: Window, spans: Iterable[Window], holes: S
     ``holes`` is what is stored, or lost, in the window's grid cell.
     """
     cell = cell_of(export, window.start)
-    in_cell = [
-        Window(max(span.start, cell.start), min(span.end, cell.end)) for span in spans if overlap(span, cell)
-    ]
-    return window in gaps(in_cell, holes)
+    return window in gaps(clipped(spans, cell), holes)

@@ -106,6 +106,22 @@ class AnswerTooLargeError(IncompleteAnswerError):
     """
 
 
+class DeniedError(ServiceError):
+    """A service gives an export nothing at all: a permission, a consent or a licence is missing."""
+
+    @classmethod
+    def of(cls, error: ServiceError, advice: str) -> "DeniedError":
+        """Return a refusal with what to grant, or to buy."""
+        return cls(
+            error.service,
+            status=error.status,
+            code=error.code,
+            message=f"{error.message} To mend it: {advice}",
+            request_id=error.request_id,
+            retryable=False,
+        )
+
+
 class ProtocolError(ExportError):
     """A service's answer is not of the documented form, so nothing of it may be taken for data."""
 
@@ -138,14 +154,30 @@ class UnavailableError(ExportError):
         super().__init__(reason)
 
 
-class NotSettledError(ExportError):
+class PutOffError(ExportError):
+    """Nothing went wrong, but the window cannot be had yet; it is to be tried again in ``wait`` ticks."""
+
+    def __init__(self, wait: int, message: str) -> None:
+        self.wait = wait
+        super().__init__(message)
+
+
+class NotSettledError(PutOffError):
     """By the service's own clock the window is not due for another ``wait`` ticks: ours is ahead."""
 
     def __init__(self, wait: int) -> None:
-        self.wait = wait
         super().__init__(
-            f"by the service's clock the window is due in {wait / 10_000_000:.0f} s: this machine's is ahead"
+            wait,
+            f"by the service's clock the window is due in {wait / 10_000_000:.0f} s: this machine's is ahead",
         )
+
+
+class NotReadyError(PutOffError):
+    """The service is still preparing the answer; another attempt picks it up."""
+
+
+class NoRoomError(NotReadyError):
+    """The service has no room for another operation now, whichever window it is for."""
 
 
 class DeadlineError(ExportError):

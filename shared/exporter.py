@@ -4,22 +4,47 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
+from shared.attempts import Attempts
 from shared.coverage import Stored, cell_of, covered, is_planned, measured, stored_near, wanted
-from shared.errors import ConflictError, ExportError, NotSettledError, ServiceError, UnavailableError
+from shared.errors import (
+    ConflictError,
+    DeadlineError,
+    DeniedError,
+    ExportError,
+    NoRoomError,
+    PutOffError,
+    ServiceError,
+    UnavailableError,
+)
 from shared.events import event
+from shared.file_format import Format
 from shared.journal import Backfill, Journal
 from shared.layout import blob_name
-from shared.model import Clock, Container, Export, Format, Measured, Message, Receipt, Source, Window
-from shared.reading import DEADLINE_SECONDS, Reading, read_into, receipt_of
+from shared.model import (
+    Clock,
+    Container,
+    Export,
+    Measured,
+    Message,
+    Reading,
+    Receipt,
+    Source,
+    Window,
+)
+from shared.reading import DEADLINE_SECONDS, read_into, receipt_of, release
 from shared.rechecker import Rechecker
 from shared.rewriter import Rewrite, Rewriter
 from shared.staging import Staging
 from shared.state import State
-from shared.windows import SECOND, overlap
+from shared.windows import DAY, SECOND, grid_floor, overlap
 
 _log = logging.getLogger(__name__)
+
+_DEADLINES = 2
+"""Deliveries that may end at their deadline: what took too long twice will not be quicker at once."""
 
 _LONGEST_REDELIVERY = 120.0
 """Seconds that a service may ask us to wait for the queue to be the one that waits."""
@@ -34,6 +59,7 @@ class Exporter:
         open_source: Callable[[Export], Source],
         formats: Mapping[str, Format],
         data: Container,
+        attempts: Attempts,
         state: State,
         journal: Journal,
         rewriter: Rewriter,
@@ -44,6 +70,7 @@ class Exporter:
         self._open_source = open_source
         self._formats = formats
         self._data = data
+        self._attempts = attempts
         self._state = state
         self._journal = journal
         self._rewriter = rewriter
@@ -58,17 +85,31 @@ class Exporter:
         """
         try:
             return self._run(message, attempt)
-        except NotSettledError as error:
+        except NoRoomError as error:
+            event(_log, "export put off", message, level=logging.WARNING, why=error)
+            self._let_rest(message, str(error), error.wait)
+        except PutOffError as error:
             event(_log, "window put off", message, level=logging.WARNING, why=error)
             with contextlib.suppress(ConflictError):  # another worker put it off just now
-                self._journal.record_failure(message, str(error), error.wait)
+                self._journal.record_failure(message, str(error), error.wait, put_off=True)
+        except DeniedError as error:
+            event(_log, "export denied", message, level=logging.ERROR, attempt=attempt, error=error)
+            self._let_rest(message, str(error))
         except ExportError as error:
             event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
             wait = error.retry_after if isinstance(error, ServiceError) else None
-            if error.retryable and (wait is None or wait <= _LONGEST_REDELIVERY):
+            in_vain = isinstance(error, DeadlineError) and attempt >= _DEADLINES
+            if error.retryable and not in_vain and (wait is None or wait <= _LONGEST_REDELIVERY):
                 raise
             self._give_up(message, str(error), None if wait is None else ceil(wait) * SECOND)
         return None
+
+    def _let_rest(self, message: Message, why: str, wait: int | None = None) -> None:
+        """Have the planner leave an export alone for a while (ticks): its other windows would fare alike."""
+        export = self._exports.get(message.export)
+        if export is not None:
+            with contextlib.suppress(ConflictError):  # another worker met the same just now
+                self._journal.record_denial(export, why, wait)
 
     def give_up(self, message: Message) -> None:
         """Record that the queue delivered a message too often in vain; the log has the errors."""
@@ -146,8 +187,9 @@ class Exporter:
             event(_log, "window kept: its source may have forgotten it", message, why=error)
             rewrite = Rewrite("source_shrank", 0)
         else:
+            since = max(each.requested_at for each in redo)
             rewrite = self._rewriter.rewrite(
-                export, kept, message, deadline, force=True, allow_shrink=allow_shrink
+                export, kept, message, deadline, since, force=True, allow_shrink=allow_shrink
             )
         self._rechecker.record(message, [(kept, rewrite)], began)
 
@@ -173,8 +215,7 @@ class Exporter:
 
     def _near(self, export: Export, span: Window) -> list[Stored]:
         """List what is stored in and near a span, with receipts."""
-        longest = self._state.longest_window(export.name)
-        return stored_near(self._data, export.name, span, longest, metadata=True)
+        return stored_near(self._data, export.name, span, self._state.lengths(export.name))
 
     def _withdraw_if_overlapped(self, message: Message, found: Sequence[Stored]) -> bool:
         """Delete the message's stored window when another one overlaps it; return whether that was so.
@@ -189,7 +230,7 @@ class Exporter:
         for each in found:
             if each.window == window:
                 with contextlib.suppress(ConflictError):  # it has been replaced since
-                    self._data.delete(each.blob.name, etag=each.blob.etag)
+                    self._attempts.remove(each.blob)
         event(_log, "window withdrawn: another one overlaps it", message, level=logging.WARNING)
         return True
 
@@ -199,15 +240,21 @@ class Exporter:
         began = self._clock.monotonic()
         format_ = self._formats[export.format]
         self._state.register(export)
-        staging = Staging(self._data, blob_name(export.name, message.window, format_.extension))
-        writer = format_.writer()
         now = self._clock.now()  # what becomes visible from here on is for a recheck to find
         last_recheck = message.window.end + export.lag + max(export.recheck, default=0)
         wide = bool(export.recheck) and now >= last_recheck  # no recheck will look farther afield
-        reading = Reading(message.window, began + DEADLINE_SECONDS, size, wide=wide)
-        tally = read_into(staging, writer, export, self._open_source(export), reading, self._clock)
-        receipt = receipt_of(export, message.window, staging, writer, tally, now=now)
-        if not staging.commit(receipt, format_.content_type, etag=None):
+        # Of a window that settled long ago, what the service prepared this week is as good as new.
+        since = max(last_recheck, grid_floor(now, 7 * DAY)) if wide else message.window.end + export.lag
+        reading = Reading(message.window, began + DEADLINE_SECONDS, size, wide=wide, since=since)
+        source = self._open_source(export)
+        name = blob_name(export.name, message.window, format_.extension)
+        with self._attempts.of(export.name, message.window) as own, Staging(self._data, name, own) as staging:
+            begin = partial(format_.writer, own.folder, None)
+            writer, tally = read_into(staging, begin, export, source, reading, self._clock)
+            receipt = receipt_of(export, message.window, staging, writer, tally, now=now)
+            committed = staging.commit(receipt, format_.content_type, etag=None)
+        release(source, reading)
+        if not committed:
             event(_log, "window left to the worker that stored it first", message, attempt=attempt)
             return None
         if self._withdraw_if_overlapped(message, self._near(export, message.window)):

@@ -14,6 +14,7 @@ import msgspec
 
 from shared.configs import Config, canonical, digest
 from shared.errors import Problem
+from shared.file_format import Format
 from shared.model import Export, SourceType
 from shared.windows import DAY, SECOND, format_duration, parse_duration, parse_instant
 
@@ -31,7 +32,7 @@ def read_exports(
     cloud: str,
     tenant_id: str | None,
     sources: Mapping[str, SourceType],
-    formats: Mapping[str, object],
+    formats: Mapping[str, Format],
 ) -> tuple[list[Export], list[Problem]]:
     """Return the exports that are right and enabled, and what is wrong with the others.
 
@@ -51,7 +52,7 @@ class _Common(msgspec.Struct, frozen=True):
     offset: str = "0s"
     lag: str = "15m"
     start: str = "-24h"
-    recheck: tuple[str, ...] = ("1h", "24h")
+    recheck: tuple[str, ...] | None = None
     retention: str | None = None
     keep: str | None = None
     format: str = "jsonl.gz"
@@ -81,7 +82,7 @@ class _ExportsFile:
         cloud: str,
         tenant_id: str | None,
         sources: Mapping[str, SourceType],
-        formats: Mapping[str, object],
+        formats: Mapping[str, Format],
     ) -> None:
         self._path = path
         self._environ = environ
@@ -138,8 +139,8 @@ class _ExportsFile:
         common_values = {key: values.pop(key) for key in list(values) if key in _Common.__struct_fields__}
         common = self._struct(_Common, common_values, where)
         source = self._source(common_values.get("source"), where)
-        times = self._times(common, source, where) if common else None
         options = self._struct(source.options, values, where) if source else None
+        times = self._times(common, source, options, where) if common else None
         identity = self._identity(source, options, where) if source and options else {}
         wrong = len(self.problems) > before
         if wrong or not (common and times and source and options and common.enabled):
@@ -170,6 +171,7 @@ class _ExportsFile:
             identity=identity,
             config=config,
             digest=digest(config),
+            columns=source.columns(options),
         )
 
     def _source(self, name: object, where: str) -> SourceType | None:
@@ -178,23 +180,40 @@ class _ExportsFile:
             self._wrong(f"{where}: source", repr(name), "one of " + ", ".join(self._sources))
         return source
 
-    def _times(self, common: _Common, source: SourceType | None, where: str) -> _Times:
+    def _check_format(self, name: str, source: SourceType | None, where: str) -> None:
+        paged = source is None or source.paged
+        fitting = [key for key, each in self._formats.items() if paged or not each.verbatim]
+        if name not in fitting:
+            expected = "one of " + ", ".join(fitting)
+            if name in self._formats:
+                expected += ": this source does not answer in pages"
+            self._wrong(f"{where}: format", repr(name), expected)
+        elif missing := self._formats[name].missing:
+            self._wrong(f"{where}: format", repr(name), missing)
+
+    def _times(
+        self, common: _Common, source: SourceType | None, options: msgspec.Struct | None, where: str
+    ) -> _Times:
         """Check the keys that every export has; return its times in ticks."""
-        if common.format not in self._formats:
-            self._wrong(f"{where}: format", repr(common.format), "one of " + ", ".join(self._formats))
+        self._check_format(common.format, source, where)
         if not _EXPORT_NAME.fullmatch(common.name):
             expected = "1 to 63 lower-case letters, digits and inner hyphens"
             self._wrong(f"{where}: name", repr(common.name), expected)
         window = self._ticks(f"{where}: window", common.window)
         if not 0 < window <= LONGEST_WINDOW:
             self._wrong(f"{where}: window", repr(common.window), "more than 0s and at most 7d")
+        recheck = common.recheck if common.recheck is not None or source is None else source.recheck
+        if source is not None and not source.countable and recheck:
+            self._wrong(f"{where}: recheck", repr(list(recheck)), "[]: this source is read once")
         retention = common.retention or (source.retention if source else None)
+        if retention is None and source is not None and options is not None:
+            retention = source.retention_of(options)
         return _Times(
             window=window,
             offset=self._ticks(f"{where}: offset", common.offset) % max(1, window),
             lag=self._ticks(f"{where}: lag", common.lag),
             start=self._start(f"{where}: start", common.start),
-            recheck=tuple(sorted(self._ticks(f"{where}: recheck", age) for age in common.recheck)),
+            recheck=tuple(sorted(self._ticks(f"{where}: recheck", age) for age in recheck or ())),
             retention=None if retention is None else self._ticks(f"{where}: retention", retention),
             keep=None if common.keep is None else self._ticks(f"{where}: keep", common.keep),
         )

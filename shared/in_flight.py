@@ -41,11 +41,16 @@ class Flight(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Until when everything of an export is covered and rechecked, and since when that is only remembered."""
+class Settled:
+    """The time in which nothing is left to do for an export, so that nobody need list it again.
 
-    at: int
+    It was stored, or lost, and rechecked; also for the ``backfills`` (their ids), while others may ask for
+    more. Since the tick ``since`` that is only remembered.
+    """
+
     since: int
+    spans: tuple[Window, ...] = ()
+    backfills: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +58,28 @@ class InFlight:
     """What one timer's exports have in flight.
 
     ``pending`` are the windows to queue next, so that a finished window can be followed without listing
-    anything; ``more`` says that there were more of them than were kept. ``positions`` tell for each export
-    until when nothing needs to be listed again.
+    anything; ``more`` says that there were more of them than were kept. ``settled`` tells for each export
+    what needs not be listed again.
     """
 
     flights: tuple[Flight, ...] = ()
     pending: tuple[Flight, ...] = ()
     more: bool = True
-    positions: Mapping[str, Position] = field(default_factory=dict)
+    settled: Mapping[str, Settled] = field(default_factory=dict)
     etag: str | None = None
+
+
+class _SettledDocument(msgspec.Struct, frozen=True):
+    since: str
+    spans: list[tuple[str, str]]
+    backfills: list[str]
 
 
 class _InFlightDocument(msgspec.Struct, frozen=True):
     in_flight: list[Flight]
     pending: list[Flight]
     more: bool
-    positions: dict[str, tuple[str, str]]
+    settled: dict[str, _SettledDocument]
 
 
 class Flights:
@@ -85,17 +96,14 @@ class Flights:
             return InFlight()
         try:
             content = rawjson.decode(document.data, _InFlightDocument)
-            positions = {
-                key: Position(parse_instant(at), parse_instant(since))
-                for key, (at, since) in content.positions.items()
-            }
+            settled = {key: _read(document) for key, document in content.settled.items()}
             for each in content.in_flight + content.pending:
                 _ = each.window, parse_instant(each.queued_at or each.start)  # raises where unreadable
         except (*rawjson.UNREADABLE, ValueError) as error:
             _log.warning("%s is only a cache and is begun anew: %s", name, error)
             return InFlight(etag=document.etag)
         return InFlight(
-            tuple(content.in_flight), tuple(content.pending), content.more, positions, document.etag
+            tuple(content.in_flight), tuple(content.pending), content.more, settled, document.etag
         )
 
     def save(self, kind: Kind, in_flight: InFlight) -> None:
@@ -104,12 +112,19 @@ class Flights:
             list(in_flight.flights),
             list(in_flight.pending),
             in_flight.more,
-            {
-                key: (format_instant(position.at), format_instant(position.since))
-                for key, position in in_flight.positions.items()
-            },
+            {key: _written(settled) for key, settled in in_flight.settled.items()},
         )
         self._container.write(f"in_flight/{kind}.json", msgspec.json.encode(document), etag=in_flight.etag)
+
+
+def _read(document: _SettledDocument) -> Settled:
+    spans = (Window(parse_instant(start), parse_instant(end)) for start, end in document.spans)
+    return Settled(parse_instant(document.since), tuple(spans), tuple(document.backfills))
+
+
+def _written(settled: Settled) -> _SettledDocument:
+    spans = [(format_instant(span.start), format_instant(span.end)) for span in settled.spans]
+    return _SettledDocument(format_instant(settled.since), spans, list(settled.backfills))
 
 
 def flight(export: str, window: Window, config: str, reason: Reason) -> Flight:

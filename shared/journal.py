@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +11,7 @@ import msgspec
 from shared import rawjson
 from shared.errors import ConflictError, ProtocolError
 from shared.layout import compact, expand, parse_window_id, window_id
+from shared.listing import Lengths, stamps
 from shared.model import Clock, Container, Export, Message, Window
 from shared.windows import (
     DAY,
@@ -24,8 +25,9 @@ from shared.windows import (
 
 _FIRST_RETRY = 5 * MINUTE
 _LONGEST_RETRY = 6 * 60 * MINUTE
-LONGEST_RECHECK = 7 * DAY
-"""The longest span of time that one recheck covers."""
+_DENIED_FOR = 4 * MINUTE  # less than the usual time between two runs of a timer, so that each run asks once
+RECHECKED_TOGETHER = DAY
+"""The longest span of time that one recheck covers, but for a single window that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,15 @@ class Failure:
     times: int
     next_try: int
     blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """An export that its service refuses altogether: the configuration, until when it rests, and why."""
+
+    config: str
+    next_try: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +152,22 @@ class Journal:
                 )
         return failures
 
-    def record_failure(self, message: Message, error: str, wait: int | None = None) -> Failure:
+    def record_failure(
+        self, message: Message, error: str, wait: int | None = None, *, put_off: bool = False
+    ) -> Failure:
         """Record that a window was given up, with an exponentially later next try, or one ``wait`` ticks off.
 
-        Raises ConflictError when another worker records it at the same time.
+        One that was only put off did not fail: it does not count among the ``times``. Raises ConflictError
+        when another worker records it at the same time.
         """
         window = message.window
         name = f"{message.export}/failures/{window_id(window)}.{message.reason}.json"
         before = self._container.head(name)
-        times = 1
+        times = 0 if put_off else 1
         if before is not None and before.metadata.get("config") == message.config:
             times += int(before.metadata["times"])
         now = self._clock.now()
-        pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(times - 1, 16)) if wait is None else wait
+        pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(max(0, times - 1), 16)) if wait is None else wait
         failure = Failure(window, message.reason, message.config, times, now + pause, name)
         document = _FailureDocument(
             format_second(window.start),
@@ -181,6 +195,42 @@ class Journal:
         """Forget a failure, because its window is stored now or no longer planned."""
         self._container.delete(failure.blob)
 
+    def denial(self, export: str) -> Denial | None:
+        """Return why an export is denied; None where it was not when it last asked."""
+        blob = self._container.head(f"{export}/denied.json")
+        if blob is None:
+            return None
+        with _readable(blob.name):
+            return Denial(
+                blob.metadata["config"], parse_instant(blob.metadata["next_try"]), blob.metadata["reason"]
+            )
+
+    def record_denial(self, export: Export, error: str, wait: int | None = None) -> None:
+        """Record that an export's service refuses it, so that it rests: for this run, or ``wait`` ticks.
+
+        Raises ConflictError when another worker records it at the same time.
+        """
+        name = f"{export.name}/denied.json"
+        before = self._container.head(name)
+        now = self._clock.now()
+        next_try = format_instant(now + (_DENIED_FOR if wait is None else wait))
+        document = {
+            "config": export.digest,
+            "error": error,
+            "denied_at": format_instant(now),
+            "next_try": next_try,
+        }
+        self._container.write(
+            name,
+            msgspec.json.encode(document),
+            etag=before.etag if before else None,
+            metadata={"config": export.digest, "next_try": next_try, "reason": _ascii(error)},
+        )
+
+    def forget_denial(self, export: str) -> None:
+        """Forget that an export was denied, because it is about to ask again."""
+        self._container.delete(f"{export}/denied.json")
+
     def unavailable(self, export: Export) -> list[Unavailable]:
         """Return the time that the export's source no longer held.
 
@@ -204,32 +254,28 @@ class Journal:
             "reason": reason,
             "recorded_at": format_instant(self._clock.now()),
         }
-        ascii_reason = " ".join(reason.encode("ascii", "replace").decode().split())[:1000]
         name = f"{export.name}/unavailable/{window_id(window)}.json"
         before = self._container.head(name)
         self._container.write(
             name,
             msgspec.json.encode(document),
             etag=before.etag if before else None,
-            metadata={"reason": ascii_reason, "retention": _retention(export) if by_retention else ""},
+            metadata={"reason": _ascii(reason), "retention": _retention(export) if by_retention else ""},
         )
 
     def forget_unavailable(self, export: str, span: Window) -> None:
         """Forget lost time that overlaps a span, so that it is tried again."""
-        for blob in self._container.list(f"{export}/unavailable/"):
-            window = parse_window_id(blob.name.rpartition("/")[2].removesuffix(".json"))
+        for name in list(self._container.names(f"{export}/unavailable/")):
+            window = parse_window_id(name.rpartition("/")[2].removesuffix(".json"))
             if overlap(window, span):
-                self._container.delete(blob.name)
+                self._container.delete(name)
 
     def backfills(self, export: str) -> list[Backfill]:
         """Return an export's backfills, oldest first."""
         found = []
-        for blob in self._container.list(f"{export}/backfills/"):
-            document = self._container.read(blob.name)
-            if document is None:  # it was ended just now
-                continue
+        for blob in self._container.list(f"{export}/backfills/", metadata=True):
             with _readable(blob.name):
-                stored = rawjson.decode(document.data, _BackfillDocument)
+                stored = msgspec.convert(blob.metadata, _BackfillDocument, strict=False)
                 found.append(
                     Backfill(
                         blob.name.rpartition("/")[2].removesuffix(".json"),
@@ -245,7 +291,7 @@ class Journal:
     def add_backfill(self, export: str, window: Window, *, force: bool, allow_shrink: bool) -> Backfill:
         """Store a range for the planner to draw from."""
         backfill = Backfill(uuid.uuid4().hex, window, force, allow_shrink, self._clock.now())
-        self._container.write(_backfill_name(export, backfill.id), _encoded(backfill), etag=None)
+        self._write_backfill(export, backfill, etag=None)
         return backfill
 
     def change_backfill(self, export: str, backfill: Backfill, state: BackfillState) -> None:
@@ -254,18 +300,41 @@ class Journal:
         before = self._container.head(name)
         if before is None:
             raise ConflictError(f"{name} is gone")
-        self._container.write(name, _encoded(replace(backfill, state=state)), etag=before.etag)
+        self._write_backfill(export, replace(backfill, state=state), etag=before.etag)
 
     def forget_backfill(self, export: str, backfill: Backfill) -> None:
         """Forget a backfill that was ended."""
         self._container.delete(_backfill_name(export, backfill.id))
 
-    def rechecks(self, export: str, span: Window) -> list[Recheck]:
-        """Return the finished rechecks of windows in a span."""
+    def _write_backfill(self, export: str, backfill: Backfill, *, etag: str | None) -> None:
+        """Write a backfill: for people as a document, and as its metadata, so that one listing reads all."""
+        document = _BackfillDocument(
+            format_second(backfill.window.start),
+            format_second(backfill.window.end),
+            backfill.force,
+            backfill.allow_shrink,
+            format_instant(backfill.requested_at),
+            backfill.state,
+        )
+        fields: dict[str, object] = msgspec.to_builtins(document)
+        metadata = {key: text if isinstance(text, str) else str(text).lower() for key, text in fields.items()}
+        self._container.write(
+            _backfill_name(export, backfill.id), msgspec.json.encode(document), etag=etag, metadata=metadata
+        )
+
+    def rechecks(
+        self, export: str, spans: Iterable[Window], lengths: Lengths, life: Window | None = None
+    ) -> list[Recheck]:
+        """Return the finished rechecks of windows in some spans, and others near them.
+
+        ``lengths`` are those of the export's windows, ``life`` the time in which they lie.
+        """
+        longest = max(RECHECKED_TOGETHER, lengths.longest)
+        reach = [Window(max(0, span.start - longest), span.end) for span in spans]
         found = []
-        for month in _months(span):
-            for blob in self._container.list(f"{export}/rechecks/{month}"):
-                name = blob.name.rpartition("/")[2].removesuffix(".json")
+        for stamp in stamps(reach, lengths.shortest, life):
+            for blob in self._container.names(f"{export}/rechecks/{stamp.replace('-', '')}"):
+                name = blob.rpartition("/")[2].removesuffix(".json")
                 window, _, checked_at = name.removesuffix(".redo").rpartition("_")
                 redo = name.endswith(".redo")
                 found.append(Recheck(parse_window_id(window), expand(checked_at), redo))
@@ -293,19 +362,6 @@ def _backfill_name(export: str, id_: str) -> str:
     return f"{export}/backfills/{id_}.json"
 
 
-def _encoded(backfill: Backfill) -> bytes:
-    return msgspec.json.encode(
-        _BackfillDocument(
-            format_second(backfill.window.start),
-            format_second(backfill.window.end),
-            backfill.force,
-            backfill.allow_shrink,
-            format_instant(backfill.requested_at),
-            backfill.state,
-        )
-    )
-
-
 @contextlib.contextmanager
 def _readable(name: str) -> Generator[None]:
     """Name the document that cannot be read, so that somebody can look at it."""
@@ -317,12 +373,10 @@ def _readable(name: str) -> Generator[None]:
         ) from error
 
 
+def _ascii(text: str) -> str:
+    """Return a text in the form that a blob's metadata can hold."""
+    return " ".join(text.encode("ascii", "replace").decode().split())[:1000]
+
+
 def _retention(export: Export) -> str:
     return "" if export.retention is None else format_duration(export.retention)
-
-
-def _months(span: Window) -> list[str]:
-    """Return the months (``202611``) in which a recheck of some of a span's windows may begin."""
-    first, last = max(0, span.start - LONGEST_RECHECK), span.end - 1
-    days = range(first // DAY, last // DAY + 1)
-    return list(dict.fromkeys(compact(day * DAY)[:6] for day in days))

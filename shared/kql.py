@@ -92,6 +92,17 @@ def calls(text: str) -> set[str]:
     return {word.text for word, mark in pairwise(found) if word.kind == "word" and mark.text == "("}
 
 
+def reads_tables(pipeline: str) -> bool:
+    """Whether a pipeline holds a query of its own in brackets, as ``where a in ((T | project b))`` does."""
+    depth = 0
+    for token in tokens(pipeline):
+        if token.kind == "mark":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if token.text == "|" and depth:
+                return True
+    return False
+
+
 def uses(text: str, name: str) -> bool:
     """Whether a KQL text uses a name (in code, not in a string or a comment)."""
     return any(token.kind == "word" and token.text == name for token in tokens(text))

@@ -1,14 +1,21 @@
 """Names of blobs: which name a window has, and which window a name has. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from shared.listing import stamps
 from shared.model import Window
-from shared.windows import DAY, HOUR, format_instant, parse_instant
+from shared.windows import format_instant, parse_instant
 
 _NAME = re.compile(
-    r"[^/]+/window_date=[0-9-]{10}/window_hour=[0-9]{2}/([0-9]{8}T[0-9]{6}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z]+(?:\.(?:gz|zst))?)"
+    r"[^/]+/window_date=([0-9]{4})-([0-9]{2})-([0-9]{2})/window_hour=([0-9]{2})/"
+    r"(\1\2\3T\4[0-9]{4}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z]+(?:\.(?:gz|zst|json))?)"
 )
+"""A window's blob; the partitions that it lies in say when the window began."""
+_COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
+
+MANIFEST = "pages.json"
+"""The extension of a window's blob that names others, which hold its rows."""
 
 
 def compact(ticks: int) -> str:
@@ -18,7 +25,11 @@ def compact(ticks: int) -> str:
 
 def expand(text: str) -> int:
     """Return the tick that ``compact`` wrote. Raises ValueError for anything else."""
-    return parse_instant(f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:15]}Z")
+    match = _COMPACT.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is not an instant such as '20261121T100000Z'")
+    year, month, day, *time = match.groups()
+    return parse_instant(f"{year}-{month}-{day}T{':'.join(time)}Z")
 
 
 def window_id(window: Window) -> str:
@@ -44,24 +55,26 @@ def parse_blob_name(name: str) -> tuple[Window, str] | None:
     if not match:
         return None
     try:
-        window = Window(expand(match[1]), expand(match[2]))
+        return Window(expand(match[5]), expand(match[6])), match[7]
     except ValueError:  # a date that there is not, or an end before the start
         return None
-    export = name.partition("/")[0]
-    return (window, match[3]) if blob_name(export, window, match[3]) == name else None
 
 
-def prefixes(export: str, span: Window) -> Iterator[str]:
-    """Yield a short list of name prefixes that together hold every window that begins in a span.
+def pages_prefix(export: str, window: Window) -> str:
+    """Return under which names the pages of a window are, each attempt's in a folder of its own.
 
-    Hours for up to an hour, days for up to a month, months beyond that: few listings, of few blobs each.
+    Beside the partitions, and under a name that Spark, Hive and Synapse pass over when they read those.
     """
-    length = span.end - span.start
-    step, width = (HOUR, 13) if length <= HOUR else (DAY, 10 if length <= 31 * DAY else 7)
-    seen = ""
-    for number in range(span.start // step, (span.end - 1) // step + 1):
-        stamp = format_instant(number * step)[:width]
-        if stamp != seen:
-            seen = stamp
-            day, _, hour = stamp.partition("T")
-            yield f"{export}/window_date={day}" + (f"/window_hour={hour}" if hour else "")
+    return f"{export}/_pages/{window_id(window)}/"
+
+
+def prefixes(
+    export: str, spans: Iterable[Window], shortest: int, life: Window | None = None
+) -> Iterator[str]:
+    """Yield the name prefixes that hold every window that begins in some spans, each under one of them.
+
+    As ``listing.stamps`` chooses them, for windows of ``shortest`` ticks.
+    """
+    for stamp in stamps(spans, shortest, life):
+        day, _, hour = stamp.partition("T")
+        yield f"{export}/window_date={day}" + (f"/window_hour={hour}" if hour else "")

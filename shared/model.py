@@ -44,7 +44,8 @@ class Batch:
     rows a writer takes them from the column named ``TimeGenerated``. ``slices`` and ``requests`` count what
     the batch took; the pages of one walk are requests of one slice. ``repeated_ids`` counts records that have
     the id of another but not its content. ``served_at`` is the service's own time
-    (ticks) when it answered, where it says.
+    (ticks) when it answered, where it says. ``page`` is the body of the page that the rows came on, as it
+    came, from a source that pages.
     """
 
     rows: Sequence[msgspec.Raw]
@@ -55,6 +56,7 @@ class Batch:
     answer_bytes: int = 0
     repeated_ids: int = 0
     served_at: int | None = None
+    page: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Export:
     ``recheck`` are the ages at which a window is compared with its source again; ``retention`` how long the
     source keeps rows, where the source does not say so itself; ``keep`` how long stored windows are missed
     when they are gone (None: for ever). ``config`` is the canonical JSON of all that
-    decides what is stored; ``digest`` names it.
+    decides what is stored; ``digest`` names it. ``columns`` are those that a file with columns has of the
+    source's records, which bring none themselves.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Export:
     identity: Mapping[str, str]
     config: bytes
     digest: str
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,22 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What is asked of a source: a window's rows, by when (``deadline``, on the clock's ``monotonic``).
+
+    ``measured`` is how much the export's windows near this one held, where that is known. ``wide`` also finds
+    rows outside the bounds that a first reading sets itself to spare the service a scan. ``since`` (ticks) is
+    when this reading became due: what a service prepared for an earlier one is not an answer to it.
+    """
+
+    window: Window
+    deadline: float
+    measured: Measured | None = None
+    wide: bool = False
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """A stored blob as a listing or a HEAD shows it; ``size`` in bytes."""
 
@@ -150,6 +170,10 @@ class Document:
     etag: str
 
 
+Pace = Literal["graph_reports", "graph_identity_protection"]
+"""A rate limit of a service that the client keeps by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to an API.
@@ -157,16 +181,21 @@ class Request:
     ``target`` is a path with its query on the API's origin, or an absolute URL there (a next link).
     ``wait`` is how long, in seconds, the service may take before its first byte. ``deadline``, on the
     clock's ``monotonic``, ends all attempts. ``final`` lists statuses that are not repeated here although
-    they are transient elsewhere.
+    they are transient elsewhere, and ``doubtful`` parts of error codes and messages whose refusals are
+    repeated, because they are seen to pass. ``pace`` names the rate limit that the request counts against.
+    ``once`` says that the request must not be repeated when it may have been carried out.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     target: str
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wait: float = 60.0
     deadline: float | None = None
     final: frozenset[int] = frozenset()
+    doubtful: tuple[str, ...] = ()
+    pace: Pace | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +218,7 @@ class Send(Protocol):
         """Send the request and return the answer."""
 
 
-ApiName = Literal["log_analytics", "graph", "arm"]
+ApiName = Literal["log_analytics", "graph", "arm", "aad_graph"]
 Connect = Callable[[ApiName], Send]
 """Gives the ``send`` of one of the cloud's APIs."""
 
@@ -199,72 +228,34 @@ class Tools:
     """What a source is given to work with.
 
     ``pool`` runs parallel requests; ``parallel`` and ``answer_bytes`` bound how many answers, and of what
-    size, are held in memory.
+    size, are held in memory. ``documents`` is the state container, for what a source must remember beyond
+    one attempt.
     """
 
     connect: Connect
     pool: Executor
     parallel: int
     answer_bytes: int
+    clock: "Clock"
+    documents: "Container"
 
 
 class Source(Protocol):
     """Something that windows are read from."""
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
-        """Yield every row of the window once, in one or more batches; give up at ``deadline``.
-
-        ``measured`` is how much the export's windows near this one held, where that is known. ``wide`` also
-        finds rows outside the bounds that a first reading sets itself to spare the service a scan.
+    def read(self, reading: Reading) -> Iterator[Batch]:
+        """Yield every row of the window once, in one or more batches; give up at the deadline.
 
         Repeatable. Raises ExportError when the answer is not known to be complete: what was yielded before
-        must then be thrown away, and UnavailableError for time that the source no longer holds.
+        must then be thrown away; UnavailableError for time that the source no longer holds, NotReadyError
+        while the service is still preparing the answer, DeniedError where it will not give any.
         """
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many rows the source holds for each window, as widely as it can look."""
 
-
-class Writer(Protocol):
-    """Encodes one window's batches. Pure: it does no I/O."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows were written."""
-
-    @property
-    def first_time(self) -> str | None:
-        """The earliest row time as the service wrote it; None where no row carries one."""
-
-    @property
-    def last_time(self) -> str | None:
-        """The latest row time as the service wrote it; None where no row carries one."""
-
-    def write(self, batch: Batch) -> bytes:
-        """Return the bytes that are ready to be stored; the writer may hold some back."""
-
-    def finish(self) -> bytes:
-        """Return the remaining bytes."""
-
-
-class Format(Protocol):
-    """A file format. The same rows give the same bytes."""
-
-    @property
-    def extension(self) -> str:
-        """The file name's ending, without its dot."""
-
-    @property
-    def content_type(self) -> str:
-        """The file's media type."""
-
-    def writer(self) -> Writer:
-        """Begin one file."""
-
-    def records(self, data: bytes) -> list[msgspec.Raw]:
-        """Return the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
+    def release(self, reading: Reading) -> None:
+        """Take back what the service keeps for a reading, whose rows are stored by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +264,12 @@ class SourceType:
 
     ``forgets`` says that the source drops rows after days, so that the oldest windows are in danger;
     ``union`` that a window that is read again is added to, record by record, because records may change;
-    ``retention`` how long it keeps rows where an export does not say, None where it says so itself.
+    ``retention`` how long it keeps rows where an export does not say, None where it says so itself, and
+    ``retention_of`` the same where that depends on the options;
+    ``recheck`` are the ages at which windows are compared with it again where an export does not say, and
+    ``countable`` says that it can tell how many rows a window has without being read as for an export;
+    where it cannot, windows are neither compared nor rechecked. ``paged`` says that it answers in pages, and
+    ``columns`` which columns a file with columns has of its records, where its rows are whole records.
     ``check`` yields ``(key, found, expected)`` for each mistake in the options; ``identity`` says which data
     an export reads, and raises ValueError with what to set when that is not known.
     """
@@ -286,6 +282,11 @@ class SourceType:
     check: Callable[[msgspec.Struct], Iterable[tuple[str, str, str]]]
     identity: Callable[[msgspec.Struct, str | None], Mapping[str, str]]
     open: Callable[[msgspec.Struct, Tools], Source]
+    recheck: tuple[str, ...] = ("1h", "24h")
+    countable: bool = True
+    paged: bool = False
+    retention_of: Callable[[msgspec.Struct], str | None] = lambda _: None
+    columns: Callable[[msgspec.Struct], tuple[Column, ...]] = lambda _: ()
 
 
 class Container(Protocol):
@@ -296,6 +297,9 @@ class Container(Protocol):
 
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Blob]:
         """Yield the committed blobs whose names begin with a prefix, in name order."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names that ``list`` finds: the same calls, a tenth of the work."""
 
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Upload one block. Nothing is visible until a commit names it."""

@@ -56,5 +56,6 @@ def pages(send: Send, first: Request) -> Iterator[Page]:
                 f"page {number} points back to a page that was read before; nothing was stored"
             )
         seen.add(link)
-        request = replace(request, target=link)
+        # What a link is refused with is met by a new walk, which asks for a new link.
+        request = replace(request, target=link, doubtful=())
     raise ProtocolError(f"the walk did not end after {MAX_PAGES} pages; ask for a shorter window")

@@ -26,21 +26,22 @@ from shared.agenda import (
     redone_windows,
     urgency,
 )
-from shared.coverage import Stored, cell_of, due_until, gaps, stored_in, wanted
+from shared.coverage import Stored, all_windows, gaps, stored_in, wanted
 from shared.errors import ConflictError, OriginError, ProtocolError
 from shared.events import event
-from shared.in_flight import Flight, Flights, InFlight, Position, without
-from shared.journal import Backfill, Journal
+from shared.in_flight import Flight, Flights, InFlight, Settled, without
+from shared.journal import Backfill, Journal, Recheck
 from shared.model import KINDS, Clock, Container, Export, Kind, Message, SourceType, Window
+from shared.settled import open_time, settled_time
 from shared.state import Origin, State
-from shared.windows import HOUR, MINUTE, format_instant, overlap, parse_instant, subtract, union
+from shared.windows import HOUR, MINUTE, format_instant, hull, overlap, overlapping, parse_instant, union
 
 _log = logging.getLogger(__name__)
 
 IN_FLIGHT_EXPIRES = 30 * MINUTE
 """After this long a queued window is taken for lost. One that was not lost is merely done twice."""
-POSITION_EXPIRES = 6 * HOUR
-"""How long the time before a position is taken for covered; then all of it is listed again."""
+SETTLED_EXPIRES = 6 * HOUR
+"""How long what was settled is believed; then the names of all blobs are listed again."""
 PENDING = 100
 """How many windows a plan keeps ready, so that topping up lists nothing."""
 _CONFLICTS = 8
@@ -50,11 +51,11 @@ _Change = Callable[[Kind, InFlight], InFlight]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one export needs: its tasks, which of its windows in flight are done, and its new position."""
+    """What one export needs: its tasks, which of its windows in flight are done, and what is settled."""
 
     tasks: Iterator[Task]
     landed: frozenset[Flight]
-    position: Position
+    settled: Settled
 
 
 class Planner:
@@ -96,9 +97,13 @@ class Planner:
 
         def follow(kind: Kind, before: InFlight) -> InFlight:
             after = replace(before, flights=without(before.flights, done))
+            if denied:
+                after = replace(after, pending=tuple(e for e in after.pending if e.export != done.export))
             return after if after.pending or not after.more else self._planned(kind, after)
 
-        known = [export.kind for export in self._exports if export.name == done.export]
+        exports = [export for export in self._exports if export.name == done.export]
+        denied = any(self._is_denied(export, self._clock.now()) for export in exports)
+        known = [export.kind for export in exports]
         return [message for kind in known or KINDS for message in self._update(kind, follow, done.id)]
 
     def _update(self, kind: Kind, change: _Change, after: str) -> list[Message]:
@@ -126,7 +131,7 @@ class Planner:
         """Return what is in flight without lost entries, and ``pending`` made anew from what is stored."""
         now = self._clock.now()
         flights = tuple(each for each in before.flights if _is_fresh(each, now))
-        positions = dict(before.positions)
+        settled = dict(before.settled)
         tasks: list[Iterator[Task]] = []
         landed: set[Flight] = set()
         for export in self._exports:
@@ -134,18 +139,21 @@ class Planner:
                 continue
             try:
                 origin = self._state.origin(export)
+                denied = self._is_denied(export, now)
             except (OriginError, ProtocolError) as error:
                 _log.error("export disabled: %s", error)
                 continue
-            # An export that was begun anew does not inherit its position, nor one that lost less than it did.
+            if denied:
+                continue
+            # An export that was begun anew inherits nothing, nor does one that lost less than it had.
             key = f"{export.name} {origin.id} {export.retention}"
             own = [each for each in flights if each.export == export.name]
             try:
-                plan = self._plan_export(export, origin, positions.get(key), own, now)
+                plan = self._plan_export(export, origin, settled.get(key), own, now)
             except ProtocolError as error:
                 _log.error("export not planned export=%s: %s", export.name, error)
                 continue
-            positions[key] = plan.position
+            settled[key] = plan.settled
             landed |= plan.landed
             tasks.append(plan.tasks)
         merged = heapq.merge(*tasks, key=urgency)
@@ -154,73 +162,84 @@ class Planner:
             flights=tuple(each for each in flights if each not in landed),
             pending=tuple(pending[:PENDING]),
             more=len(pending) > PENDING,
-            positions=positions,
+            settled=settled,
             etag=before.etag,
         )
 
+    def _is_denied(self, export: Export, now: int) -> bool:
+        """Whether its service refused an export in this run; one that is about to ask again is not."""
+        denial = self._journal.denial(export.name)
+        if denial is None:
+            return False
+        if denial.config == export.digest and denial.next_try > now:
+            _log.error("export rests until it is not denied export=%s: %s", export.name, denial.reason)
+            return True
+        self._journal.forget_denial(export.name)
+        return False
+
     def _plan_export(
-        self, export: Export, origin: Origin, position: Position | None, own: Sequence[Flight], now: int
+        self, export: Export, origin: Origin, before: Settled | None, own: Sequence[Flight], now: int
     ) -> _Plan:
         """Look at one export: what is missing, what is to be stored again, what is due for a recheck."""
         source = self._sources[export.source]
-        position = position or Position(at=origin.tick, since=now)
+        settled = before or Settled(since=now)
         backfills = self._journal.backfills(export.name)
         spans = wanted(export, origin.tick, backfills, now)
         active = [each for each in backfills if each.state == "active"]
         ended = [each for each in backfills if each.state == "ended"]
-        looked = _looked_at(export, spans, origin.tick, position.at, active)
+        looked = open_time(export, spans, settled, active)
         listed = [*looked, *(each.window for each in ended)]
-        found = stored_in(self._data, export.name, listed, self._state.longest_window(export.name))
+        found, rechecks = self._listed(export, listed, [*spans, *listed])
         lost = [each.window for each in self._journal.unavailable(export)]
         missing = gaps(looked, [*(each.window for each in found), *lost])
-        doubled = doubled_windows(found)
-        if now - position.since > POSITION_EXPIRES:
-            vanished, doubled_before = self._changed_before(export, spans, looked, lost)
-            doubled = doubled_before + doubled
-            missing = union([*vanished, *missing])
-            position = Position(min([position.at, *(gap.start for gap in missing)]), now)
-        rechecks = self._journal.rechecks(export.name, _span(found)) if found else []
-        redone = redone_windows(found, active, rechecks) + doubled
+        doubled = doubled_windows(each.window for each in found)
+        if now - settled.since > SETTLED_EXPIRES:
+            # Since then blobs may have been deleted, or stored by a worker that was taken for dead.
+            stored = all_windows(self._data, export.name)
+            missing = union([*gaps(spans, [*stored, *lost]), *missing])
+            doubled = doubled_windows(filter(overlapping(spans), stored)) + doubled
+            settled = replace(settled, since=now)
+        redone = redone_windows(export.digest, found, active, rechecks) + doubled
         awaiting = awaiting_recheck(export, found, rechecks)
         due = [stored for stored, tick in awaiting if tick <= now]
+        is_due = overlapping(union(each.window for each in due))
+        is_missing, is_redone = overlapping(missing), frozenset(redone)
 
         def needed(window: Window, reason: str) -> bool:
-            if reason == "recheck":
-                return any(overlap(window, each.window) for each in due)
-            return any(overlap(window, gap) for gap in missing) or window in redone
+            return is_due(window) if reason == "recheck" else is_missing(window) or window in is_redone
 
         landed = frozenset(each for each in own if not needed(each.window, each.reason))
         busy = [each.window for each in own if each not in landed]
         busy += self._resting(export, needed, now)
-        before_origin = [each.window for each, _ in awaiting if each.window.start < origin.tick]
-        self._finish_backfills(export, active, ended, [*missing, *redone], before_origin)
-        at_once = 1 if source.union else RECHECKED_AT_ONCE
-        free = [each for each in due if not any(overlap(each.window, other) for other in busy)]
+        unchecked = [each.window for each, _ in awaiting]
+        self._finish_backfills(export, active, ended, [*missing, *redone], unchecked, origin.tick)
+        is_busy = overlapping(union(busy))
         tasks = heapq.merge(
             new_windows(export, missing, origin.tick, now, forgets=source.forgets),
-            recheck_tasks(export, free, at_once=at_once),
+            recheck_tasks(
+                export,
+                [each for each in due if not is_busy(each.window)],
+                at_once=1 if source.union else RECHECKED_AT_ONCE,
+            ),
             redo_tasks(export, redone),
             key=urgency,
         )
         return _Plan(
-            (task for task in tasks if not any(overlap(task.flight.window, other) for other in busy)),
+            (task for task in tasks if not is_busy(task.flight.window)),
             landed,
-            Position(
-                max(position.at, _covered_until(export, origin.tick, missing, awaiting, now)), position.since
-            ),
+            settled_time(export, spans, [*missing, *redone, *unchecked, *busy], active, settled.since, now),
         )
 
-    def _changed_before(
-        self, export: Export, spans: Iterable[Window], looked: Sequence[Window], lost: Sequence[Window]
-    ) -> tuple[list[Window], list[Window]]:
-        """Return the gaps before the position, and the windows there that have two blobs.
-
-        Blobs may have been deleted, or a worker that was taken for dead may have stored one, since it passed.
-        """
-        before = [part for span in spans for part in subtract(span, looked)]
-        longest = self._state.longest_window(export.name)
-        found = stored_in(self._data, export.name, before, longest, metadata=False)
-        return gaps(before, [*(each.window for each in found), *lost]), doubled_windows(found)
+    def _listed(
+        self, export: Export, spans: Sequence[Window], life: Sequence[Window]
+    ) -> tuple[list[Stored], list[Recheck]]:
+        """List what is stored in some spans, oldest first, and its rechecks."""
+        if not spans:
+            return [], []
+        lengths = self._state.lengths(export.name)
+        found = stored_in(self._data, export.name, spans, lengths, hull(life))
+        checked = union(each.window for each in found)
+        return found, self._journal.rechecks(export.name, checked, lengths, hull(life))
 
     def _resting(self, export: Export, needed: Callable[[Window, str], bool], now: int) -> list[Window]:
         """Return the windows that failed and whose next try lies ahead; forget those that need none.
@@ -243,48 +262,23 @@ class Planner:
         ended: Iterable[Backfill],
         left: Sequence[Window],
         unchecked: Sequence[Window],
+        origin: int,
     ) -> None:
-        """Record which backfills have nothing left to do; forget the ended ones once all is rechecked."""
+        """Record which backfills have nothing left to do; forget the ended ones once all is rechecked.
+
+        What lies behind the origin is rechecked with or without a backfill.
+        """
+        before_origin = [window for window in unchecked if window.start < origin]
+        is_left = overlapping(union([*left, *before_origin]))
+        is_unchecked = overlapping(union(before_origin))
         for backfill in active:
-            if not any(overlap(backfill.window, each) for each in (*left, *unchecked)):
+            if not is_left(backfill.window):
                 with contextlib.suppress(ConflictError):  # another worker was quicker
                     self._journal.change_backfill(export.name, backfill, "done")
                     _log.info("backfill finished export=%s id=%s", export.name, backfill.id)
         for backfill in ended:
-            if not any(overlap(backfill.window, each) for each in unchecked):
+            if not is_unchecked(backfill.window):
                 self._journal.forget_backfill(export.name, backfill)
-
-
-def _looked_at(
-    export: Export, spans: Iterable[Window], origin: int, position: int, backfills: Iterable[Backfill]
-) -> list[Window]:
-    """Return the wanted time that must be listed: from the position on, and all of a backfill.
-
-    In whole grid cells, because that is how a worker sees whether its window would be planned.
-    """
-    position = cell_of(export, position).start
-    if position <= origin:
-        return list(spans)
-    asked = [
-        Window(cell_of(export, each.window.start).start, cell_of(export, each.window.end - 1).end)
-        for each in backfills
-    ]
-    skipped = subtract(Window(origin, position), asked)
-    return [part for span in spans for part in subtract(span, skipped)]
-
-
-def _covered_until(
-    export: Export, origin: int, missing: Sequence[Window], awaiting: Sequence[tuple[Stored, int]], now: int
-) -> int:
-    """Return the tick before which everything since the origin is stored, or lost, and rechecked."""
-    marks = [due_until(export, now), now - export.lag - max(export.recheck, default=0)]
-    marks += [max(origin, gap.start) for gap in missing if gap.end > origin][:1]
-    marks += [stored.window.start for stored, _ in awaiting if stored.window.end > origin][:1]
-    return max(origin, min(marks))
-
-
-def _span(found: Sequence[Stored]) -> Window:
-    return Window(found[0].window.start, max(each.window.end for each in found))
 
 
 def _is_fresh(flight: Flight, now: int) -> bool:

@@ -9,8 +9,10 @@ from shared.errors import (
     DeadlineError,
     ExportError,
     NotFoundError,
+    PutOffError,
     ServiceError,
 )
+from shared.windows import SECOND
 
 
 def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
@@ -20,6 +22,8 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
     headers: dict[str, str] = {}
     if isinstance(error, BadRequestError):
         document["field"] = error.field
+    if isinstance(error, PutOffError):
+        headers["Retry-After"] = str(ceil(error.wait / SECOND))
     if isinstance(error, ServiceError):
         document |= {"code": error.code, "service_status": error.status, "request_id": error.request_id}
         if error.status == 429:
@@ -33,6 +37,8 @@ def _status(error: ExportError) -> int:
         return 400
     if isinstance(error, NotFoundError):
         return 404
+    if isinstance(error, PutOffError):
+        return 503
     if isinstance(error, ServiceError):
         return error.status if error.status in {400, 429, 504} else 502
     return 504 if isinstance(error, DeadlineError) else 502
@@ -43,6 +49,8 @@ def _title(error: ExportError) -> str:
         return "The request cannot be understood"
     if isinstance(error, NotFoundError):
         return "There is no such thing"
+    if isinstance(error, PutOffError):
+        return "The answer is not ready yet"
     if isinstance(error, ServiceError):
         return f"{error.service} refused the query" if error.status < 500 else f"{error.service} failed"
     if isinstance(error, CredentialError):

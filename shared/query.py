@@ -12,7 +12,7 @@ from shared import kql
 from shared.errors import BadRequestError
 from shared.http_body import read_body
 from shared.model import Clock, Column, Send
-from shared.query_api import Answer, ask
+from shared.query_api import Answer, ask, to_workspace
 from shared.windows import format_instant, parse_instant
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Query:
         text = question.query if question.top is None else f"{question.query}\n| take {question.top + 1}"
         answer = ask(
             self._send,
-            question.workspace,
+            to_workspace(question.workspace),
             {"query": text, "timespan": question.timespan},
             wait=WAIT_SECONDS,
             deadline=began + ANSWER_SECONDS,

@@ -22,7 +22,7 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 # What some readers take for the end of a line although JSON allows it inside a string.
-_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+_LINE_ENDS = ("\u2028", "\u2029", "\x85")
 _MARKED = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
 
 
@@ -48,11 +48,24 @@ def one_line(value: bytes) -> bytes:
     return without_line_ends(value)
 
 
+def finished(text: bytes) -> bytes:
+    """Return encoded JSON ready to be stored: restored, and with no line end but LF.
+
+    Raises UnicodeDecodeError for what is not UTF-8: nobody could decode it.
+    """
+    text = restore(text)
+    if text.isascii():
+        return text
+    decoded = text.decode()  # in which a character is found much sooner than its bytes are in bytes
+    return without_line_ends(text) if any(mark in decoded for mark in _LINE_ENDS) else text
+
+
 def without_line_ends(value: bytes) -> bytes:
     """Return JSON text with an escape for each character, but LF, that some reader ends a line at."""
-    for mark, escaped in _LINE_ENDS:
-        if mark in value:
-            value = value.replace(mark, escaped)
+    if value.isascii():
+        return value
+    for mark in _LINE_ENDS:
+        value = value.replace(mark.encode(), b"\\u%04x" % ord(mark))
     return value
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from shared.configs import read_config
-from shared.coverage import Stored, stored_near
-from shared.errors import ConflictError, ExportError
+from shared.coverage import Stored, reading_due, stored_near
+from shared.errors import ConflictError, ExportError, UnavailableError
 from shared.events import event
 from shared.journal import Journal, RecheckedWindow
-from shared.model import Clock, Container, Export, Message, Source, SourceType
+from shared.model import Clock, Container, Export, Message, Source, SourceType, Window
 from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
 from shared.rewriter import Rewrite, Rewriter
@@ -53,9 +53,9 @@ class Rechecker:
             return
         as_stored = self.as_stored(export, message.config)
         if self._sources[export.source].union:
-            done = [(each, self._rewriter.rewrite(as_stored, each, message, deadline)) for each in stored]
+            done = [(each, self._again(export, as_stored, each, message, deadline)) for each in stored]
         else:
-            done = self._by_count(as_stored, stored, message, deadline)
+            done = self._by_count(export, as_stored, stored, message, deadline)
         self.record(message, done, began)
 
     def as_stored(self, export: Export, digest: str) -> Export:
@@ -103,25 +103,50 @@ class Rechecker:
 
     def _stored(self, message: Message) -> list[Stored]:
         span = message.window
-        longest = self._state.longest_window(message.export)
+        lengths = self._state.lengths(message.export)
         return [
             each
-            for each in stored_near(self._data, message.export, span, longest, metadata=True)
+            for each in stored_near(self._data, message.export, span, lengths)
             if span.start <= each.window.start
             and each.window.end <= span.end
             and each.blob.metadata.get("config") == message.config
         ]
 
+    def _again(
+        self, export: Export, as_stored: Export, stored: Stored, message: Message, deadline: float
+    ) -> Rewrite:
+        since = reading_due(export, stored.window, self._clock.now())
+        return self._rewriter.rewrite(as_stored, stored, message, deadline, since)
+
     def _by_count(
-        self, export: Export, stored: Sequence[Stored], message: Message, deadline: float
+        self,
+        export: Export,
+        as_stored: Export,
+        stored: Sequence[Stored],
+        message: Message,
+        deadline: float,
     ) -> list[tuple[Stored, Rewrite]]:
-        counts = self._open_source(export).count([each.window for each in stored], deadline)
+        source = self._open_source(as_stored)
+        counts = _counts(source, [each.window for each in stored], message, deadline)
         done = []
         for each, count in zip(stored, counts, strict=True):
             rows = from_metadata(each.blob.metadata).rows
-            if count > rows:
-                rewrite = self._rewriter.rewrite(export, each, message, deadline)
+            if count is None:
+                rewrite = Rewrite("source_shrank", 0)
+            elif count > rows:
+                rewrite = self._again(export, as_stored, each, message, deadline)
             else:
                 rewrite = Rewrite("unchanged" if count == rows else "source_shrank", count)
             done.append((each, rewrite))
         return done
+
+
+def _counts(source: Source, windows: Sequence[Window], message: Message, deadline: float) -> list[int | None]:
+    """Return how many rows a source holds for each window, None for what it forgot."""
+    try:
+        return [*source.count(windows, deadline)]
+    except UnavailableError as error:
+        if len(windows) == 1:
+            event(_log, "window kept: its source forgot it", message, level=logging.WARNING, why=error)
+            return [None]
+    return [count for each in windows for count in _counts(source, [each], message, deadline)]

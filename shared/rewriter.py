@@ -1,17 +1,21 @@
 """Stores a stored window again: at its own bounds, and not with fewer rows unless that is asked for."""
 
+import contextlib
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
 from shared import rawjson
+from shared.attempts import Attempts
 from shared.coverage import Stored
 from shared.errors import ConflictError, UnavailableError
 from shared.events import event
+from shared.file_format import Format
 from shared.layout import blob_name
 from shared.model import (
     Batch,
@@ -19,15 +23,14 @@ from shared.model import (
     Clock,
     Container,
     Export,
-    Format,
-    Measured,
     Message,
+    Reading,
     Receipt,
     Source,
     SourceType,
     Window,
 )
-from shared.reading import Reading, read_into, receipt_of
+from shared.reading import read_into, receipt_of, release
 from shared.receipts import from_metadata
 from shared.staging import Staging
 from shared.state import State
@@ -50,6 +53,14 @@ class Rewrite:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A sound blob's bytes, and the rows that it holds."""
+
+    data: bytes
+    rows: Sequence[msgspec.Raw]
+
+
 class Rewriter:
     """Stores windows again."""
 
@@ -59,6 +70,7 @@ class Rewriter:
         open_source: Callable[[Export], Source],
         formats: Mapping[str, Format],
         data: Container,
+        attempts: Attempts,
         state: State,
         clock: Clock,
     ) -> None:
@@ -66,6 +78,7 @@ class Rewriter:
         self._open_source = open_source
         self._formats = formats
         self._data = data
+        self._attempts = attempts
         self._state = state
         self._clock = clock
 
@@ -74,7 +87,7 @@ class Rewriter:
         newest = max(stored, key=lambda each: int(each.blob.metadata.get("revision", 0)))
         for each in stored:
             if each.blob.name != newest.blob.name and "attempt" in each.blob.metadata:  # one of ours
-                self._data.delete(each.blob.name, etag=each.blob.etag)
+                self._attempts.remove(each.blob)
         return newest
 
     def rewrite(
@@ -83,6 +96,7 @@ class Rewriter:
         stored: Stored,
         message: Message,
         deadline: float,
+        since: int,
         *,
         force: bool = False,
         allow_shrink: bool = False,
@@ -91,12 +105,33 @@ class Rewriter:
 
         Where the source's records may change, the stored ones are kept and new ones added. Elsewhere the new
         rows take the stored ones' place, with those that the source has lost since, unless they are fewer.
+        Stored rows without pages cannot become pages: there the source must still hold every one of them.
         ``force`` replaces the blob also where nothing was added, which mends one that is damaged. Conditional
         on the blob that is there now: raises ConflictError, which another delivery of the message mends, when
         another worker changed it.
         """
+        reading = Reading(stored.window, deadline, wide=True, since=since)
+        name = blob_name(export.name, stored.window, self._formats[export.format].extension)
+        with (
+            self._attempts.of(export.name, stored.window) as attempt,
+            Staging(self._data, name, attempt) as staging,
+        ):
+            return self._rewrite(
+                export, stored, message, reading, staging, force=force, allow_shrink=allow_shrink
+            )
+
+    def _rewrite(
+        self,
+        export: Export,
+        stored: Stored,
+        message: Message,
+        reading: Reading,
+        staging: Staging,
+        *,
+        force: bool,
+        allow_shrink: bool,
+    ) -> Rewrite:
         format_ = self._formats[export.format]
-        staging = Staging(self._data, blob_name(export.name, stored.window, format_.extension))
         before = self._data.head(stored.blob.name)
         if before is None:
             raise ConflictError(f"{stored.blob.name} is gone, so another worker replaces it")
@@ -104,63 +139,82 @@ class Rewriter:
         etag = before.etag if same_name else self._etag(staging.name)
         old = _receipt(before)
         self._state.register(export)
-        writer = format_.writer()
-        kept: list[msgspec.Raw] = []
-        source: Unseen | _Remembering
+        folder = staging.attempt.folder
         times = [time for time in (old.first_time, old.last_time) if time] if old else []
+        held: _Held | None = None
+        kept: Sequence[msgspec.Raw] = ()
+        source: Unseen | _Remembering
+        continued: bytes | None = None
         if old is not None and self._sources[export.source].union:
-            kept = self._records(stored, old.sha256)
-            staging.add(writer.write(Batch(rows=kept, times=times)))
-            source = Unseen(self._open_source(export), kept)
+            held = self._held(stored, old.sha256)
+            rows = held.rows if held else ()
+            whole = format_.verbatim and not same_name
+            kept = () if whole else rows
+            continued = held.data if held and same_name else None
+            first = Batch(rows=kept, times=times, slices=0, requests=0)
+            source = Unseen(self._open_source(export), rows, first, whole=whole)
         else:
             alike = old is not None and old.config == export.digest and before.size <= _COMPARED_BYTES
-            held = self._records(stored, old.sha256) if old and alike and not allow_shrink else []
-            source = _Remembering(self._open_source(export), held, times, self._formats["jsonl"])
-        reading = Reading(stored.window, deadline, wide=True)
+            if old and alike and not allow_shrink and format_.comparable:
+                held = self._held(stored, old.sha256)
+            rows = held.rows if held else ()
+            source = _Remembering(self._open_source(export), rows, times, self._formats["jsonl"])
+        begin = partial(format_.writer, folder, continued)
         now = self._clock.now()  # what becomes visible from here on is for another recheck to find
         try:
-            tally = read_into(staging, writer, export, source, reading, self._clock)
+            writer, tally = read_into(staging, begin, export, source, reading, self._clock)
         except UnavailableError as error:
             event(_log, "window kept: its source forgot it", message, level=logging.WARNING, why=error)
             return Rewrite("source_shrank", 0)
-        if old is not None and not kept and source.rows < old.rows and not allow_shrink:
-            why = f"{source.rows} rows there, {old.rows} stored"
-            event(_log, "window kept: its source shrank", message, level=logging.WARNING, why=why)
-            return Rewrite("source_shrank", source.rows)
-        receipt = receipt_of(export, old or stored.window, staging, writer, tally, now=now)
-        nothing_new = kept and writer.rows == len(kept)
-        same_bytes = old is not None and (receipt.sha256, receipt.config) == (old.sha256, old.config)
-        if same_name and not force and (nothing_new or same_bytes):
-            return Rewrite("unchanged", source.rows)
-        if not staging.commit(receipt, format_.content_type, etag=etag):
-            raise ConflictError(f"another worker stored {staging.name} first")
-        if not same_name:
-            self._data.delete(before.name, etag=before.etag)
-        event(
-            _log,
-            "window stored again",
-            message,
-            rows=receipt.rows,
-            before=old.rows if old else 0,
-            revision=receipt.revision,
-        )
-        return Rewrite("added", source.rows)
+        with _released(source, reading):
+            fewer = old is not None and source.rows < old.rows and not allow_shrink
+            if old is not None and not kept and (fewer or source.gone):
+                why = f"{source.rows} rows there, {old.rows} stored"
+                if source.gone:
+                    why += f", {source.gone} of these gone there, so that no page has them"
+                event(_log, "window kept: its source shrank", message, level=logging.WARNING, why=why)
+                return Rewrite("source_shrank", source.rows)
+            receipt = receipt_of(export, old or stored.window, staging, writer, tally, now=now)
+            nothing_new = kept and writer.rows == len(kept)
+            same_bytes = old is not None and (receipt.sha256, receipt.config) == (old.sha256, old.config)
+            if same_name and not force and (nothing_new or same_bytes):
+                return Rewrite("unchanged", source.rows)
+            if not staging.commit(receipt, format_.content_type, etag=etag):
+                raise ConflictError(f"another worker stored {staging.name} first")
+            if not same_name:
+                self._attempts.remove(before)
+            event(
+                _log,
+                "window stored again",
+                message,
+                rows=receipt.rows,
+                before=old.rows if old else 0,
+                revision=receipt.revision,
+            )
+            return Rewrite("added", source.rows)
 
-    def _records(self, stored: Stored, sha256: str) -> list[msgspec.Raw]:
-        """Return the records of a stored window; none when its blob is damaged, for then it is no help."""
+    def _held(self, stored: Stored, sha256: str) -> "_Held | None":
+        """Return what a stored window holds; None when it is damaged, for then it is no help."""
         document = self._data.read(stored.blob.name)
         format_ = next(each for each in self._formats.values() if each.extension == stored.extension)
         try:
             if document is None or hashlib.sha256(document.data).hexdigest() != sha256:
                 raise ValueError("its bytes are not those of its receipt")
-            return format_.records(document.data)
+            return _Held(document.data, format_.records(document.data, self._data.read))
         except ValueError as error:
             _log.error("stored window damaged blob=%s: %s", stored.blob.name, error)
-            return []
+            return None
 
     def _etag(self, name: str) -> str | None:
         blob = self._data.head(name)
         return None if blob is None else blob.etag
+
+
+@contextlib.contextmanager
+def _released(source: Source, reading: Reading) -> Generator[None]:
+    """Tell the source at the end, unless it was an error, that its rows are no longer needed."""
+    yield
+    release(source, reading)
 
 
 def _receipt(blob: Blob) -> Receipt | None:
@@ -188,13 +242,13 @@ class _Remembering:
         self._times = times
         self._lines = lines
         self.rows = 0
+        self.gone = 0  # given up: none, for what is no longer there is added
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the source's batches, then the stored rows that were not in them."""
+        self.rows = 0
         missing = Counter(bytes(record) for record in self._held)
-        for batch in self._source.read(window, deadline, measured, wide=wide):
+        for batch in self._source.read(reading):
             self.rows += len(batch.rows)
             if missing and not self._reads_the_same(batch):
                 missing.clear()
@@ -216,35 +270,58 @@ class _Remembering:
         """Return what the source counts."""
         return self._source.count(windows, deadline)
 
+    def release(self, reading: Reading) -> None:
+        """Take back what the source has the service keep."""
+        self._source.release(reading)
+
 
 class Unseen:
-    """A source without the records that are stored already; ``rows`` counts what it held with them."""
+    """A source without the records that are stored already, or ``whole``, with them; ``first`` comes first.
 
-    def __init__(self, source: Source, kept: Iterable[msgspec.Raw]) -> None:
+    ``rows`` counts what it held with them.
+    """
+
+    def __init__(
+        self, source: Source, kept: Iterable[msgspec.Raw], first: Batch | None = None, *, whole: bool = False
+    ) -> None:
         self._source = source
+        self._first = first
         self._seen = {hashlib.sha256(record).digest() for record in kept}
+        self._found: set[bytes] = set()
+        self._whole = whole
         self.rows = 0
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
+    @property
+    def gone(self) -> int:
+        """How many of the stored records it did not hold any more."""
+        return len(self._seen - self._found)
+
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the batches with what is new in them."""
-        for batch in self._source.read(window, deadline, measured, wide=wide):
+        self.rows = 0
+        if self._first is not None:
+            yield self._first
+        for batch in self._source.read(reading):
             self.rows += len(batch.rows)
             if not self._seen:
                 yield batch
                 continue
             new = [number for number, record in enumerate(batch.rows) if self._is_new(record)]
-            yield replace(
-                batch,
-                rows=[batch.rows[number] for number in new],
-                times=[batch.times[number] for number in new],
-            )
+            if not self._whole:
+                rows = [batch.rows[number] for number in new]
+                batch = replace(batch, rows=rows, times=[batch.times[number] for number in new])  # noqa: PLW2901
+            yield batch
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return what the source counts."""
         return self._source.count(windows, deadline)
 
+    def release(self, reading: Reading) -> None:
+        """Take back what the source has the service keep."""
+        self._source.release(reading)
+
     def _is_new(self, record: msgspec.Raw) -> bool:
         line = rawjson.restore(rawjson.one_line(bytes(record)))
-        return hashlib.sha256(line).digest() not in self._seen
+        digest = hashlib.sha256(line).digest()
+        self._found.add(digest)
+        return digest not in self._seen

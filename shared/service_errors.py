@@ -1,9 +1,12 @@
 """Reads the error envelopes of Azure's APIs. Pure.
 
-Sources: "Azure Monitor Log Analytics API errors" (``innererror``, ``details``, ``correlationId``) and
-"Microsoft Graph error responses" (``innerError`` with ``request-id``).
+Sources: "Azure Monitor Log Analytics API errors" (``innererror``, ``details``, ``correlationId``), "Microsoft
+Graph error responses" (``innerError`` with ``request-id``) and "Azure AD Graph API: error codes and error
+handling" (``odata.error``, whose message is in a ``value`` beside its language).
 """
 
+import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -12,9 +15,10 @@ from typing import Any
 import msgspec
 
 from shared import rawjson
-from shared.windows import from_datetime
+from shared.windows import SECOND, from_datetime
 
-_IDS = ("x-ms-correlation-request-id", "x-ms-request-id", "request-id")
+_HEADER_IDS = ("x-ms-correlation-request-id", "x-ms-request-id", "request-id")
+_BODY_IDS = ("correlationId", "request-id", "requestId")
 
 
 def read_error(
@@ -25,7 +29,7 @@ def read_error(
         envelope = msgspec.json.decode(body)
     except rawjson.UNREADABLE:
         envelope = None
-    error = envelope.get("error") if isinstance(envelope, dict) else None
+    error = envelope.get("error", envelope.get("odata.error")) if isinstance(envelope, dict) else None
     if not isinstance(error, dict):
         text = body[:200].decode("utf-8", "replace").strip()
         return f"HTTP {status}", text or f"{service} gave no reason", _header_id(headers)
@@ -37,9 +41,14 @@ def describe(error: Mapping[str, Any]) -> tuple[str, str, str | None]:
     """Return an error object's ``(code path, messages, request id)`` from the outermost level inwards."""
     levels = list(_levels(error))
     codes = [str(level["code"]) for level in levels if level.get("code")]
-    messages = dict.fromkeys(str(level["message"]) for level in levels if level.get("message"))
-    ids = [level.get("correlationId") or level.get("request-id") for level in levels]
-    return "/".join(codes), " ".join(messages) or "no message", next((str(id_) for id_ in ids if id_), None)
+    texts = [_text(level.get("message")) for level in levels]
+    messages = dict.fromkeys(str(text) for text in texts if text)
+    ids = (level[name] for level in levels for name in _BODY_IDS if level.get(name))
+    return "/".join(codes), " ".join(messages) or "no message", next((str(id_) for id_ in ids), None)
+
+
+def _text(message: object) -> object:
+    return message.get("value") if isinstance(message, dict) else message
 
 
 def _levels(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -60,5 +69,20 @@ def served_at(headers: Mapping[str, str]) -> int | None:
         return None
 
 
+def retry_after(headers: Mapping[str, str], now: int) -> float | None:
+    """Return the seconds that Retry-After asks for, as a number or as a date (RFC 9110); ``now`` in ticks."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (from_datetime(until) - now) / SECOND)
+
+
 def _header_id(headers: Mapping[str, str]) -> str | None:
-    return next((headers[name] for name in _IDS if headers.get(name)), None)
+    return next((headers[name] for name in _HEADER_IDS if headers.get(name)), None)

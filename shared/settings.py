@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from shared.clouds import CLOUDS, Cloud
 from shared.errors import Problem, SettingsError
 from shared.exports_file import read_exports
+from shared.file_format import Format
 from shared.model import KINDS, Export, Kind, SourceType
 
 CREDENTIALS = (
@@ -60,7 +61,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the app is told from outside, checked."""
+    """Everything the app is told from outside, checked.
+
+    ``graph_requests`` is how many requests in 10 s the app sends to Microsoft Graph's report endpoints.
+    """
 
     cloud: Cloud
     credential: Credential
@@ -71,6 +75,7 @@ class Settings:
     max_in_flight: Mapping[Kind, int]
     parallel_slices: int
     answer_bytes: int
+    graph_requests: int
     exports: tuple[Export, ...]
     problems: tuple[Problem, ...]
 
@@ -79,7 +84,7 @@ def load_settings(
     environ: Mapping[str, str],
     root: Path,
     sources: Mapping[str, SourceType],
-    formats: Mapping[str, object],
+    formats: Mapping[str, Format],
 ) -> Settings:
     """Read the settings from an environment and the exports file that it names.
 
@@ -101,6 +106,7 @@ def load_settings(
     }
     parallel_slices = env.positive("EXPORT_PARALLEL_SLICES", 2)
     answer_bytes = env.positive("EXPORT_ANSWER_MB", 32) << 20
+    graph_requests = env.positive("EXPORT_GRAPH_REQUESTS", 5)
     if env.problems:
         raise SettingsError(env.problems)
     path = root / (env.text("EXPORTS_FILE") or "exports.toml")
@@ -122,6 +128,7 @@ def load_settings(
         max_in_flight=in_flight,
         parallel_slices=parallel_slices,
         answer_bytes=answer_bytes,
+        graph_requests=graph_requests,
         exports=tuple(exports),
         problems=tuple(problems),
     )
@@ -172,6 +179,9 @@ class _Environment:
             ),
             graph=replace(cloud.graph, origin=self._origin("GRAPH_ENDPOINT", cloud.graph.origin)),
             arm=replace(cloud.arm, origin=self._origin("ARM_ENDPOINT", cloud.arm.origin)),
+            aad_graph=replace(
+                cloud.aad_graph, origin=self._origin("AAD_GRAPH_ENDPOINT", cloud.aad_graph.origin)
+            ),
         )
 
     def _origin(self, name: str, default: str) -> str:

@@ -1,14 +1,14 @@
 """Cuts a window into slices that each fit into one answer, and reads them in order, a few at a time.
 
-How large a slice's answer will be is only an estimate. Where it was wrong the service says so, and the slice
-is cut again; so nothing here can lose a row, it can only ask more often than needed.
+How large a slice's answer will be is only an estimate: at first what is known from elsewhere, then what the
+window's own answers hold. Where it was wrong the service says so, and the slice is cut again; so nothing here
+can lose a row, it can only ask more often than needed.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from itertools import islice, pairwise
 from math import ceil
 
 from shared.errors import AnswerTooLargeError, ExportError
@@ -16,6 +16,8 @@ from shared.model import Batch, Measured, Window
 
 MAX_SLICES = 1_000
 MAX_PARTS = 4_096
+
+_ROUNDING = 1e-6  # of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Slice:
     part: int = 0
     parts: int = 1
 
+    @property
+    def ticks(self) -> int:
+        """The length of its span."""
+        return self.span.end - self.span.start
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -34,14 +41,100 @@ class Bounds:
     rows: int
     answer_bytes: int
 
+    def answers(self, rows: float, answer_bytes: float) -> float:
+        """Return how many answers these fill: so many rows, or bytes."""
+        return max(rows / self.rows, answer_bytes / self.answer_bytes)
 
-def planned_slices(window: Window, measured: Measured, bounds: Bounds) -> list[Slice]:
-    """Cut a window into equal spans, as few as the bounds allow if the rows lie evenly."""
-    ticks = window.end - window.start
-    wanted = max(measured.rows * ticks / bounds.rows, measured.answer_bytes * ticks / bounds.answer_bytes)
-    count = min(max(1, ceil(wanted)), ticks, MAX_SLICES // 4)  # an estimate must not refuse a window
-    edges = [window.start + ticks * i // count for i in range(count + 1)]
-    return [Slice(Window(start, end)) for start, end in pairwise(edges)]
+
+@dataclass(slots=True)
+class _Waiting:
+    """A slice that is being asked for, or, without a future, is to be asked for or cut."""
+
+    slice: Slice
+    future: Future[Batch] | None = None
+
+
+def expected_answers(window: Window, measured: Measured, bounds: Bounds) -> float:
+    """Return how many answers a window fills if it holds as much as was measured."""
+    return bounds.answers(measured.rows, measured.answer_bytes) * (window.end - window.start)
+
+
+def read_in_order(
+    window: Window,
+    fetch: Callable[[Slice], Batch],
+    measured: Measured,
+    bounds: Bounds,
+    pool: Executor,
+    parallel: int,
+) -> Iterator[tuple[Slice, Batch]]:
+    """Fetch a window's slices on a pool, at most ``parallel`` ahead, and yield their batches in order.
+
+    A slice is cut from the rest of the window just before it is asked for: as long as its answer may be if
+    rows lie as densely as in the answer before. One whose answer is too large is replaced by its halves. The
+    batch that was yielded last takes one of the ``parallel`` places until the next is wanted. Raises what
+    ``fetch`` raises.
+    """
+    density = expected_answers(Window(0, 1), measured, bounds)  # answers that one tick fills
+    waiting = deque([_Waiting(Slice(window))])
+    done = 0
+    try:
+        while waiting:
+            _ask(waiting, density, fetch, pool, parallel)
+            first = waiting.popleft()
+            slice_ = first.slice
+            try:
+                batch = _answer(first)
+            except AnswerTooLargeError:
+                waiting.extendleft(_Waiting(half) for half in reversed(halved(slice_)))
+                _check_count(done + len(waiting))
+                density = max(density, 2 / slice_.ticks)
+                continue
+            done += 1
+            density = bounds.answers(len(batch.rows), batch.answer_bytes) * slice_.parts / slice_.ticks
+            del first
+            yield slice_, batch
+            del batch  # like its future above; or it would stay in memory beside ``parallel`` others
+    finally:
+        for each in waiting:
+            if each.future is not None:
+                each.future.cancel()
+
+
+def _ask(
+    waiting: deque[_Waiting],
+    density: float,
+    fetch: Callable[[Slice], Batch],
+    pool: Executor,
+    parallel: int,
+) -> None:
+    """Ask for the first slices in line, so that ``parallel`` in all are asked for or wait for their turn."""
+    free = parallel - sum(each.future is not None for each in waiting)
+    place = 0
+    while free > 0 and place < min(parallel, len(waiting)):
+        each = waiting[place]
+        place += 1
+        if each.future is None:
+            rest = _cut(each, density)
+            if rest is not None:
+                waiting.insert(place, rest)
+            each.future = pool.submit(fetch, each.slice)
+            free -= 1
+
+
+def _answer(waiting: _Waiting) -> Batch:
+    assert waiting.future is not None  # noqa: S101  who is first in line is always asked for first
+    return waiting.future.result()
+
+
+def _cut(waiting: _Waiting, density: float) -> _Waiting | None:
+    """Shorten a slice to what fits into one answer at a density; return the rest, if there is one."""
+    start, end = waiting.slice.span.start, waiting.slice.span.end
+    pieces = min(ceil(density * (end - start) - _ROUNDING), end - start)
+    if pieces <= 1 or waiting.slice.parts > 1:
+        return None
+    edge = start + (end - start) // pieces
+    waiting.slice = Slice(Window(start, edge))
+    return _Waiting(Slice(Window(edge, end)))
 
 
 def halved(slice_: Slice) -> list[Slice]:
@@ -60,37 +153,6 @@ def halved(slice_: Slice) -> list[Slice]:
             "parts them, or a single row is larger than an answer"
         )
     return [Slice(slice_.span, slice_.part, parts), Slice(slice_.span, slice_.part + slice_.parts, parts)]
-
-
-def read_in_order(
-    slices: Sequence[Slice], fetch: Callable[[Slice], Batch], pool: Executor, parallel: int
-) -> Iterator[tuple[Slice, Batch]]:
-    """Fetch slices on a pool, ``parallel`` ahead at most, and yield their batches in order.
-
-    A slice whose answer is too large is replaced by its halves. Raises what ``fetch`` raises.
-    """
-    waiting: deque[tuple[Slice, Future[Batch] | None]] = deque((each, None) for each in slices)
-    done = 0
-    try:
-        while waiting:
-            free = parallel - sum(future is not None for _, future in waiting)
-            for place, (each, future) in enumerate(list(islice(waiting, parallel))):
-                if future is None and free > 0:  # what is fetched and waits for its turn takes a place too
-                    waiting[place] = (each, pool.submit(fetch, each))
-                    free -= 1
-            first, future = waiting.popleft()
-            try:
-                batch = future.result() if future is not None else fetch(first)
-            except AnswerTooLargeError:
-                waiting.extendleft((half, None) for half in reversed(halved(first)))
-                _check_count(done + len(waiting))
-                continue
-            done += 1
-            yield first, batch
-    finally:
-        for _, future in waiting:
-            if future is not None:
-                future.cancel()
 
 
 def _check_count(count: int) -> None:

@@ -1,41 +1,71 @@
 """Gathers a window's bytes into staged blocks, which one commit turns into the window's blob."""
 
 import hashlib
-import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
 
+from shared.attempts import Attempt
 from shared.errors import ConflictError
 from shared.model import Container, Receipt
 from shared.receipts import to_metadata
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 5 << 20
+"""Above 4 MiB, from where on storage accounts are fast ("Scalability and performance targets for Blob storage")."""
 
 
 class Staging:
-    """One attempt to store one window's blob.
+    """The blob of an attempt to store a window; a context manager, so that nothing is sent after its end.
 
     Block ids carry the attempt's id and have one length, as the service demands of a blob's blocks.
+
+    A full block is uploaded while the next one is gathered: one at a time, so that two of them are in memory
+    at most. Its error is raised by the next call that has something to upload. The last block is uploaded by
+    ``finish`` itself.
     """
 
-    def __init__(self, data: Container, name: str) -> None:
+    def __init__(self, data: Container, name: str, attempt: Attempt) -> None:
         self._data = data
         self._held = bytearray()
         self._blocks: list[str] = []
+        self._dropped = 0
         self._hash = hashlib.sha256()
+        self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
+        self._upload: Future[None] | None = None
         self.name = name
-        self.attempt = uuid.uuid4().hex
+        self.attempt = attempt
         self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploads.shutdown()
 
     def add(self, data: bytes) -> None:
         """Take the next bytes of the file."""
         self._held += data
         while len(self._held) >= BLOCK_BYTES:
-            self._stage(bytes(self._held[:BLOCK_BYTES]))
+            block = bytes(memoryview(self._held)[:BLOCK_BYTES])
             del self._held[:BLOCK_BYTES]
+            block_id = self._next_id(block)
+            self._await_upload()
+            self._upload = self._uploads.submit(self._data.stage, self.name, block_id, block)
+
+    def restart(self) -> None:
+        """Forget what was added. Blocks that were uploaded go with the commit, which does not name them."""
+        self._await_upload()
+        self._dropped += len(self._blocks)
+        self._blocks.clear()
+        self._held.clear()
+        self._hash = hashlib.sha256()
+        self.size = 0
 
     def finish(self) -> str:
         """Stage what is left; return the SHA-256 of the whole file."""
+        self._await_upload()
         if self._held:
-            self._stage(bytes(self._held))
+            block = bytes(self._held)
+            self._data.stage(self.name, self._next_id(block), block)
             self._held.clear()
         return self._hash.hexdigest()
 
@@ -54,12 +84,19 @@ class Staging:
             stored = self._data.head(self.name)
             if stored is None:  # refused because of another worker's blob, which is gone again
                 raise
-            return stored.metadata.get("attempt") == self.attempt
+            return stored.metadata.get("attempt") == self.attempt.id
         return True
 
-    def _stage(self, block: bytes) -> None:
-        block_id = f"{self.attempt}-{len(self._blocks):05d}"
-        self._data.stage(self.name, block_id, block)
+    def _next_id(self, block: bytes) -> str:
+        """Put a block into the list of those to be committed; return its id."""
+        block_id = f"{self.attempt.id}-{self._dropped + len(self._blocks):05d}"
         self._blocks.append(block_id)
         self._hash.update(block)
         self.size += len(block)
+        return block_id
+
+    def _await_upload(self) -> None:
+        """Wait for the block that is being uploaded; raise its error."""
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            upload.result()

@@ -8,6 +8,7 @@ import msgspec
 
 from shared import VERSION, rawjson
 from shared.errors import ConflictError, OriginError, ProtocolError
+from shared.listing import Lengths
 from shared.model import Clock, Container, Export
 from shared.windows import SECOND, format_instant, format_second, parse_instant
 
@@ -87,10 +88,11 @@ class State:
             )
         self._registered.add(key)
 
-    def longest_window(self, export: str) -> int:
-        """Return the longest window, in ticks, that any of an export's configurations had (0: none yet)."""
+    def lengths(self, export: str) -> Lengths:
+        """Return how long an export's windows ever were, by its configurations; 0 where it has none yet."""
         configs = self._container.list(f"{export}/configs/", metadata=True)
-        return max((int(blob.metadata["window_seconds"]) * SECOND for blob in configs), default=0)
+        lengths = [int(blob.metadata["window_seconds"]) * SECOND for blob in configs]
+        return Lengths(min(lengths, default=0), max(lengths, default=0))
 
     def config(self, export: str, digest: str) -> bytes | None:
         """Return the configuration that windows were stored with under a digest."""

@@ -3,14 +3,12 @@
 The only module that imports requests.
 """
 
-import contextlib
-import email.utils
 import logging
-import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from io import BytesIO
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -20,17 +18,18 @@ from requests.adapters import HTTPAdapter
 
 from shared import VERSION
 from shared.clouds import Api
+from shared.compression import gunzip
 from shared.errors import DeadlineError, ForeignHostError, ServiceError, TransportError
 from shared.model import Clock, Request, Response, Send
-from shared.service_errors import read_error
-from shared.windows import SECOND, from_datetime
+from shared.pacing import Pacer
+from shared.service_errors import read_error, retry_after
 
 _log = logging.getLogger(__name__)
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 509})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECT_SECONDS = 10.0
-_PIECE = 1 << 20  # bytes
+_PIECE = 1 << 18  # bytes
 _GRACE_SECONDS = 30.0  # beyond the wait that the service was granted, for the answer to travel
 
 
@@ -65,12 +64,14 @@ class Transport:
         self,
         tokens: TokenSource,
         clock: Clock,
+        pacer: Pacer | None = None,
         *,
         policy: RetryPolicy | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._tokens = tokens
         self._clock = clock
+        self._pacer = pacer
         self._policy = policy or RetryPolicy()
         self._uniform = uniform
         self._session = _session()
@@ -91,6 +92,8 @@ class Transport:
         while True:
             attempt += 1
             token = self._tokens.token(api.scope)
+            if request.pace is not None and self._pacer is not None:
+                self._pacer.wait(request.pace, request.deadline)
             answer = self._once(api, request, url, token)
             if isinstance(answer, Response):
                 if answer.status < 300:
@@ -100,7 +103,7 @@ class Transport:
                     attempt -= 1
                     url = _redirected(api, request, url, answer)
                     continue
-                error: ServiceError | TransportError = _service_error(api, answer, self._clock)
+                error: ServiceError | TransportError = _service_error(api, request, answer, self._clock)
                 if answer.status == 401 and not renewed:
                     renewed = True
                     attempt -= 1
@@ -115,7 +118,7 @@ class Transport:
     ) -> None:
         """Sleep before the next attempt, or raise when there is to be none."""
         policy = self._policy
-        if not error.retryable or (isinstance(error, ServiceError) and error.status in request.final):
+        if not error.retryable or _is_final(request, error):
             raise error
         pause = self._uniform(0, min(policy.cap, policy.base * 2 ** (attempt - 1)))
         if isinstance(error, ServiceError) and error.retry_after is not None:
@@ -161,12 +164,12 @@ class Transport:
 
     def _body(self, api: Api, answer: requests.Response, deadline: float | None) -> bytes:
         """Read the body as it comes, so that one that only drips ends at the deadline."""
-        body = bytearray()
-        while piece := answer.raw.read1(_PIECE, decode_content=True):
-            body += piece
+        body = BytesIO()  # whose value is no copy
+        for piece in _content(answer):
+            body.write(piece)
             if deadline is not None and self._clock.monotonic() > deadline:
                 raise DeadlineError(f"the answer of {api.name} was not whole in time")
-        return bytes(body)
+        return body.getvalue()
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -187,9 +190,20 @@ class _Session(requests.Session):
         return None
 
 
+def _content(answer: requests.Response) -> Iterator[bytes]:
+    """Yield an answer's content. What urllib3 would take long to undo is undone here."""
+    packed = answer.headers.get("Content-Encoding", "").strip().lower() == "gzip"
+    pieces = iter(lambda: answer.raw.read1(_PIECE, decode_content=not packed), b"")
+    try:
+        yield from gunzip(pieces) if packed else pieces
+    except ValueError as error:
+        raise urllib3.exceptions.DecodeError(f"the body broke off: {error}") from error
+
+
 def _session() -> requests.Session:
     session = _Session()
     session.mount("https://", HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0))
+    session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"azure-log-exports/{VERSION}"
     # Threads share the session; without cookies it holds no state between requests.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -221,45 +235,39 @@ def _on_origin(api: Api, target: str, base: str | None = None) -> str:
 
 def _redirected(api: Api, request: Request, url: str, answer: Response) -> str:
     location = answer.headers.get("location", "")
-    if request.method == "POST" and answer.status not in {307, 308}:
+    if request.method != "GET" and answer.status not in {307, 308}:
         shown = location.partition("?")[0].rpartition("@")[2]  # without a query's or a user's secrets
         raise ServiceError(
             api.name,
             status=answer.status,
             code="UnexpectedRedirect",
-            message=f"a POST was redirected to {shown!r}; check the endpoint setting",
+            message=f"a {request.method} was redirected to {shown!r}; check the endpoint setting",
             request_id=None,
             retryable=False,
         )
     return _on_origin(api, location, url)
 
 
-def _service_error(api: Api, answer: Response, clock: Clock) -> ServiceError:
+def _is_final(request: Request, error: ServiceError | TransportError) -> bool:
+    """Whether a failure that may pass is not to be met by another attempt at the same request."""
+    if isinstance(error, ServiceError) and error.status in request.final:
+        return True
+    refused = isinstance(error, ServiceError) and error.status == 429  # any other may have done its work
+    return request.once and not refused
+
+
+def _service_error(api: Api, request: Request, answer: Response, clock: Clock) -> ServiceError:
     code, message, request_id = read_error(api.name, answer.status, answer.headers, answer.body)
+    doubtful = any(part in f"{code} {message}" for part in request.doubtful)
     return ServiceError(
         api.name,
         status=answer.status,
         code=code,
         message=message,
         request_id=request_id,
-        retryable=answer.status in _TRANSIENT,
-        retry_after=_retry_after(answer, clock),
+        retryable=answer.status in _TRANSIENT or doubtful,
+        retry_after=retry_after(answer.headers, clock.now()),
     )
-
-
-def _retry_after(answer: Response, clock: Clock) -> float | None:
-    """Return the seconds that Retry-After asks for, written as a number or as a date (RFC 9110)."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    with contextlib.suppress(ValueError):
-        seconds = float(text)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    try:
-        until = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (from_datetime(until) - clock.now()) / SECOND)
 
 
 def _broken(api: Api, error: Exception) -> TransportError:

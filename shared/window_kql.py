@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import msgspec
-
 from shared import kql
 from shared.errors import ExportError
 from shared.model import Column, Window
@@ -33,29 +31,35 @@ USUAL = Reach(before=3, after=2)
 WIDE = Reach(before=60, after=10)
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export of this source is told: a ``table`` with an optional ``pipeline``, or free ``kql``.
+INGESTION = "ingestion_time"
+"""The window column that is a function: when a row was stored. A late row then falls into a later window."""
 
-    ``window_column`` says which time puts a row into a window. With ``ingestion_time`` a late row falls
-    into a later window instead of being missed.
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows a window's query selects: a table's, through a pipeline, or those of free KQL.
+
+    ``window_column`` says which time puts a row into a window. ``tail`` is a step of ours after the user's
+    pipeline. ``bounded`` says how the request's timespan bounds a table's TimeGenerated: by the ``reach``
+    around the window, by the ``window`` itself, or not at all (``none``).
     """
 
-    workspace: str
     table: str | None = None
     pipeline: str | None = None
     kql: str | None = None
-    splittable: bool = False
-    window_column: Literal["ingestion_time", "TimeGenerated"] = "ingestion_time"
+    window_column: str = INGESTION
+    tail: str = ""
+    bounded: Literal["reach", "window", "none"] = "reach"
 
 
 def window_query(
-    options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
+    selection: Selection, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
 ) -> str:
     """Return the KQL that selects a slice's rows, exact to the tick, and may end in an aggregate of them.
 
     ``row_key`` is what the parts of one tick are told apart by (see ``key_of``).
     """
-    lines = [_rows_of(options, slice_, reach, row_key)]
+    lines = [_rows_of(selection, slice_, reach, row_key)]
     if aggregate:
         lines.append(aggregate)
     return (
@@ -64,16 +68,17 @@ def window_query(
     )
 
 
-def _rows_of(options: Options, slice_: Slice, reach: Reach, row_key: str = "") -> str:
-    if options.table is None:
+def _rows_of(selection: Selection, slice_: Slice, reach: Reach, row_key: str = "") -> str:
+    if selection.table is None:
         if slice_.parts > 1:
             raise ExportError(
                 "one tick's rows do not fit into an answer, and free kql cannot be parted by hash"
             )
-        return kql.without_end(options.kql or "")
-    lines = [kql.name(options.table)]
-    if options.window_column == "TimeGenerated":
-        lines.append("where TimeGenerated >= window_start and TimeGenerated < window_end")
+        return kql.without_end(selection.kql or "")
+    lines = [kql.name(selection.table)]
+    if selection.window_column != INGESTION:
+        time = kql.name(selection.window_column)
+        lines.append(f"where {time} >= window_start and {time} < window_end")
     else:
         # ingestion_time() is null where a table has no ingestion time policy; bare, so that the engine can
         # leave out what was ingested at other times.
@@ -85,8 +90,7 @@ def _rows_of(options: Options, slice_: Slice, reach: Reach, row_key: str = "") -
         )
     if slice_.parts > 1:
         lines.append(f"where hash_xxhash64({row_key}, {slice_.parts}) == {slice_.part}")
-    if options.pipeline:
-        lines.append(options.pipeline)
+    lines += [step for step in (selection.pipeline, selection.tail) if step]
     return "\n| ".join(lines)
 
 
@@ -110,9 +114,9 @@ def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         yield items[first : first + size]
 
 
-def count_query(options: Options, windows: Sequence[Window], reach: Reach = WIDE) -> str:
+def count_query(selection: Selection, windows: Sequence[Window], reach: Reach = WIDE) -> str:
     """Return the KQL that counts the rows of several windows of a table at once, in their order."""
-    rows_of = _rows_of(options, Slice(windows[0]), reach)
+    rows_of = _rows_of(selection, Slice(windows[0]), reach)
     legs = [
         f"(rows_of({kql.instant(each.start)}, {kql.instant(each.end)}) | count | extend leg = {number})"
         for number, each in enumerate(windows)
@@ -124,31 +128,36 @@ def count_query(options: Options, windows: Sequence[Window], reach: Reach = WIDE
 
 
 def query_body(
-    options: Options, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
+    selection: Selection, slice_: Slice, aggregate: str = "", reach: Reach = USUAL, row_key: str = ""
 ) -> dict[str, str]:
     """Return the body of the request for a slice.
 
     The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
     because it may look at any time it likes.
     """
-    body = {"query": window_query(options, slice_, aggregate, reach, row_key)}
-    if options.table is not None:
-        body["timespan"] = _timespan(slice_.span, reach)
-    return body
+    query = window_query(selection, slice_, aggregate, reach, row_key)
+    return {"query": query, **_timespan(selection, slice_.span, reach)}
 
 
-def count_body(options: Options, windows: Sequence[Window], reach: Reach) -> dict[str, str]:
+def count_body(selection: Selection, windows: Sequence[Window], reach: Reach) -> dict[str, str]:
     """Return the body of the request that counts several windows of a table."""
     span = Window(min(each.start for each in windows), max(each.end for each in windows))
-    return {"query": count_query(options, windows, reach), "timespan": _timespan(span, reach)}
+    return {"query": count_query(selection, windows, reach), **_timespan(selection, span, reach)}
 
 
-def schema_body(options: Options) -> dict[str, str]:
-    """Return the body of the request for a table's columns: ``ColumnName`` and ``ColumnType``."""
-    return {"query": f"{kql.name(options.table or '')}\n| getschema\n| project ColumnName, ColumnType"}
+def schema_body(selection: Selection, span: Window) -> dict[str, str]:
+    """Return the body of the request for a table's columns: ``ColumnName`` and ``ColumnType``.
+
+    The columns are the same at any time, but some tables are not asked without one.
+    """
+    query = f"{kql.name(selection.table or '')}\n| getschema\n| project ColumnName, ColumnType"
+    return {"query": query, **_timespan(selection, span, USUAL)}
 
 
-def _timespan(span: Window, reach: Reach) -> str:
-    start = max(0, span.start - reach.before * DAY)
-    end = min(END_OF_TIME - 1, span.end + reach.after * DAY)
-    return f"{format_instant(start)}/{format_instant(end)}"
+def _timespan(selection: Selection, span: Window, reach: Reach) -> dict[str, str]:
+    if selection.table is None or selection.bounded == "none":
+        return {}
+    days = Reach(0, 0) if selection.bounded == "window" else reach
+    start = max(0, span.start - days.before * DAY)
+    end = min(END_OF_TIME - 1, span.end + days.after * DAY)
+    return {"timespan": f"{format_instant(start)}/{format_instant(end)}"}

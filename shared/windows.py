@@ -5,7 +5,8 @@ exact here. Neither floats nor ``datetime`` (which ends at microseconds) decide 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 
 from shared.model import Window
@@ -133,6 +134,17 @@ def union(windows: Iterable[Window]) -> list[Window]:
     return merged
 
 
+def clipped(windows: Iterable[Window], span: Window) -> list[Window]:
+    """Return what of some windows lies in a span."""
+    cut = ((max(each.start, span.start), min(each.end, span.end)) for each in windows)
+    return [Window(start, end) for start, end in cut if start < end]
+
+
+def hull(windows: Sequence[Window]) -> Window:
+    """Return the span from the first begin to the last end of one or more windows."""
+    return Window(min(each.start for each in windows), max(each.end for each in windows))
+
+
 def subtract(span: Window, holes: Iterable[Window]) -> list[Window]:
     """Return what remains of a span without the holes, oldest first."""
     remains: list[Window] = []
@@ -146,6 +158,17 @@ def subtract(span: Window, holes: Iterable[Window]) -> list[Window]:
     if start < span.end:
         remains.append(Window(start, span.end))
     return remains
+
+
+def overlapping(spans: Sequence[Window]) -> Callable[[Window], bool]:
+    """Return what tells whether a window overlaps any of some disjoint spans, oldest first; fast for many."""
+    ends = [span.end for span in spans]
+
+    def overlaps(window: Window) -> bool:
+        at = bisect_right(ends, window.start)
+        return at < len(spans) and spans[at].start < window.end
+
+    return overlaps
 
 
 def overlap(one: Window, other: Window) -> bool:

@@ -24,16 +24,22 @@ methods of `Cloud` do is then reachable through `ControlClient(url, ca_file)`, w
 
 `Cloud` and `ControlClient` share (see `local.cloud.cloud.Cloud` for each one's words):
 
-    add_rows(table, rows, ingested=NOW, visible_at=None)
-    remove_rows(table, which)              rows(table)          tables()
+    add_rows(table, rows, ingested=NOW, visible_at=None, workspace=None)
+    remove_rows(table, which, workspace=None)
+    rows(table, workspace=None)            tables()             search_tables()
+    add_records(log, records)              remove_records(log, ids)
+    replace_record(log, id, record)        records(log)
     add_audits(records)                    remove_audits(ids)
     replace_audit(id, record)              audits()
+    add_search_records(records)            search_records()
+    add_activities(report, records)        activities(report)
     fail(api, kind, …)                     clear_faults()
     set_limits(**changes)                  limits               expire_tokens()
-    requests                               clear_requests()
+    requests                               clear_requests()     scans
     environment()                          managed_identity_environment()
     certificate_environment()              workload_identity_environment()
     url, ca_file, tenant_id, client_id, client_secret, workspace_id, foreign_workspace_id
+    workspace_ids, workspace_resource_ids, foreign_resource_id
 
 Row values are given and returned as the query service's wire has them: `datetime` as text with up to seven
 digits and ``Z``, `timespan` as ``[-][d.]hh:mm:ss[.fffffff]``, `decimal` and `dynamic` as text, `real` as a
@@ -44,7 +50,8 @@ from local.cloud.cloud import Cloud
 from local.cloud.control import ControlClient
 from local.cloud.faults import Fault
 from local.cloud.options import Limits, Options
+from local.cloud.query_service import Scan
 from local.cloud.server import Seen
 from local.cloud.tables import INGESTION_TIME
 
-__all__ = ["INGESTION_TIME", "Cloud", "ControlClient", "Fault", "Limits", "Options", "Seen"]
+__all__ = ["INGESTION_TIME", "Cloud", "ControlClient", "Fault", "Limits", "Options", "Scan", "Seen"]

@@ -22,10 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=Options.events, help="rows of table Event")
     parser.add_argument("--audits", type=int, default=Options.audits, help="directory audits")
     parser.add_argument("--seed", type=int, default=Options.seed, help="decides every made-up value")
+    parser.add_argument("--workspaces", type=int, default=1, help="each with rows of its own")
+    parser.add_argument(
+        "--basic", type=int, help="rows of the Basic table ContainerLogV2, if there is to be one"
+    )
+    parser.add_argument("--auxiliary", type=int, help="rows of the Auxiliary table Firewall_CL, likewise")
     parser.add_argument("--end", help="where the made-up data end: an ISO instant, by default now")
     parser.add_argument("--no-throttling", action="store_true", help="no limit to the rate of requests")
     chosen = parser.parse_args(arguments)
-    limits = Limits(queries=None, reports=None) if chosen.no_throttling else Limits()
+    limits = Limits()
+    if chosen.no_throttling:
+        limits = Limits(queries=None, reports=None, identity_protection=None)
     options = Options(
         seed=chosen.seed,
         events=chosen.events,
@@ -33,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end=chosen.end,
         port=chosen.port,
         limits=limits,
+        workspaces=chosen.workspaces,
+        basic=chosen.basic,
+        auxiliary=chosen.auxiliary,
     )
     stop: SimpleQueue[int] = SimpleQueue()  # safe in a signal handler, as an Event is not
     for each in (signal.SIGINT, signal.SIGTERM):

@@ -10,23 +10,33 @@ from typing import Any, Self
 
 import trustme
 
-from local.cloud import control
-from local.cloud.audits import EMPTY, made_up_audits, new_id
+from local.cloud import arm, control
+from local.cloud.aad_graph import AadGraph
+from local.cloud.activities import TIMES, made_up_activities
+from local.cloud.arm_query import ArmQuery
+from local.cloud.arm_tables import ArmTables
+from local.cloud.audit_records import made_up_records
+from local.cloud.audit_search import AuditSearch
+from local.cloud.audits import made_up_audits
 from local.cloud.dataset import made_up_rows
 from local.cloud.entra_id import EntraId
 from local.cloud.faults import Fault, Faults
 from local.cloud.front import Front, Service
 from local.cloud.graph import Graph
 from local.cloud.identity import Identity
+from local.cloud.legacy_search import LegacySearch
 from local.cloud.log_analytics import LogAnalytics
 from local.cloud.managed_identity import PATH as MANAGED_IDENTITY_PATH
 from local.cloud.managed_identity import ManagedIdentity
 from local.cloud.options import Limits, Options
+from local.cloud.provisioning import made_up_provisionings
+from local.cloud.query_service import QueryService, Scan
+from local.cloud.risk_detections import made_up_risk_detections
 from local.cloud.server import Answer, Request, Seen, Server
-from local.cloud.store import Store
-from local.cloud.tables import TABLES
-from local.cloud.ticks import format_instant, from_unix, parse_instant
+from local.cloud.sign_ins import made_up_sign_ins
+from local.cloud.ticks import from_unix, parse_instant
 from local.cloud.tokens import Tokens
+from local.cloud.workspaces import Workspaces
 
 NOW = "now"
 """For `ingested`: the moment of the call."""
@@ -59,9 +69,19 @@ class Cloud:
         self.workspace_id = self.identity.workspace_id
         self.foreign_workspace_id = self.identity.foreign_workspace_id
         self._tokens = Tokens(self.tenant_id, self.options.token_seconds, clock)
-        self._store = Store(self.workspace_id)
+        self._workspaces = Workspaces(self.identity, self.options)
+        self.workspace_ids = [each.id for each in self._workspaces.all]
+        self.workspace_resource_ids = [each.resource_id for each in self._workspaces.all]
+        self.foreign_resource_id = self._workspaces.foreign_resource_id
+        self._queries = QueryService(self._workspaces, clock)
         self._graph = Graph(self._tokens, clock)
-        log_analytics = LogAnalytics(self.identity, self._tokens, self._store, clock)
+        self._audit_search = AuditSearch(self._tokens, clock)
+        self._aad_graph = AadGraph(self.identity, self._tokens, clock)
+        log_analytics = LogAnalytics(self.identity, self._tokens, self._workspaces, self._queries, clock)
+        headers = arm.Headers()
+        arm_query = ArmQuery(self.identity, self._tokens, self._workspaces, self._queries, headers, clock)
+        self._arm_tables = ArmTables(self.identity, self._tokens, self._workspaces, headers, clock)
+        legacy_search = LegacySearch(self.identity, self._tokens, self._workspaces, headers, clock)
         entra_id = EntraId(self.identity, self._tokens, clock)
         managed_identity = ManagedIdentity(self.identity, self._tokens, clock)
         self._services = [
@@ -72,9 +92,36 @@ class Cloud:
                 keeps_time=True,
             ),
             Service(
+                "resource_manager",
+                arm_query.serves,
+                lambda request, fault: arm_query.answer(request, fault, self.limits),
+                keeps_time=True,
+            ),
+            Service(
+                "resource_manager",
+                self._arm_tables.serves,
+                lambda request, fault: self._arm_tables.answer(request, fault, self.limits),
+            ),
+            Service(
+                "graph",
+                self._audit_search.serves,
+                lambda request, fault: self._audit_search.answer(request, fault, self.limits),
+            ),
+            Service(
+                "aad_graph",
+                self._aad_graph.serves,
+                lambda request, fault: self._aad_graph.answer(request, fault, self.limits),
+            ),
+            Service(
+                "resource_manager",
+                legacy_search.serves,
+                lambda request, fault: legacy_search.answer(request, fault, self.limits),
+            ),
+            Service(
                 "graph",
                 self._graph.serves,
                 lambda request, fault: self._graph.answer(request, fault, self.limits),
+                keeps_time=True,
             ),
             Service("entra_id", entra_id.serves, entra_id.answer),
         ]
@@ -85,9 +132,17 @@ class Cloud:
 
     def _fill(self) -> None:
         end = parse_instant(self.options.end) if self.options.end else from_unix(self._clock())
-        for table, rows in made_up_rows(self.options, self.identity, end):
-            self._store.add(table, rows, None, end)
-        self._graph.add(made_up_audits(self.options, self.identity, end))
+        for number, workspace in enumerate(self._workspaces.all):
+            options = replace(self.options, seed=self.options.seed + 1_000_003 * number)
+            for table, rows in made_up_rows(options, self.identity, end):
+                workspace.store.add(table, rows, None, end)
+        self._graph.add("directoryAudits", made_up_audits(self.options, self.identity, end))
+        self._graph.add("signIns", made_up_sign_ins(self.options, self.identity, end))
+        self._graph.add("provisioning", made_up_provisionings(self.options, self.identity, end))
+        self._graph.add("riskDetections", made_up_risk_detections(self.options, end))
+        self._audit_search.add(made_up_records(self.options, self.identity, end))
+        for report in TIMES:
+            self._aad_graph.add(report, made_up_activities(report, self.options, self.identity, end))
 
     def __enter__(self) -> Self:
         self._server = Server(self._serve, self.options.port, self._tls, self.options.date_offset)
@@ -100,7 +155,7 @@ class Cloud:
     ) -> None:
         self._server.close()
         self._identity_server.close()
-        self._store.close()
+        self._workspaces.close()
 
     # What the app needs to know.
 
@@ -110,6 +165,7 @@ class Cloud:
             "LOG_ANALYTICS_ENDPOINT": self.url,
             "GRAPH_ENDPOINT": self.url,
             "ARM_ENDPOINT": self.url,
+            "AAD_GRAPH_ENDPOINT": self.url,
             "AZURE_AUTHORITY_HOST": self.url,
             "LOG_ANALYTICS_WORKSPACE_ID": self.workspace_id,
             "AZURE_TENANT_ID": self.tenant_id,
@@ -144,8 +200,17 @@ class Cloud:
     # What the services hold.
 
     def tables(self) -> list[str]:
-        """The names of the workspace's tables."""
-        return list(TABLES)
+        """The names of the tables of every workspace; those of search jobs are in `search_tables`."""
+        jobs = {each["name"] for each in self.search_tables()}
+        return [name for name in self._workspaces.all[0].store.columns if name not in jobs]
+
+    def search_tables(self) -> list[dict[str, Any]]:
+        """The search jobs whose tables there are, in all workspaces.
+
+        Each has ``workspace`` (id), ``name``, ``query``, ``state``, ``found`` (rows that the job has) and
+        ``ingested`` (rows in its table).
+        """
+        return self._arm_tables.search_tables(self.limits)
 
     def add_rows(
         self,
@@ -153,8 +218,11 @@ class Cloud:
         rows: Sequence[Mapping[str, Any]],
         ingested: str | None = NOW,
         visible_at: str | None = None,
+        workspace: str | None = None,
     ) -> int:
         """Append rows and return how many. Queries see them from `visible_at` (an ISO instant), or at once.
+
+        `workspace` is one of `workspace_ids`, or None for the first.
 
         `ingested` is the ingestion time of all of them: an ISO instant, "now", or None for a null; a row's
         own item `INGESTION_TIME` goes before it. See `local.cloud.store.Store.add` for values, defaults and
@@ -163,43 +231,88 @@ class Cloud:
         now = from_unix(self._clock())
         ticks = None if ingested is None else now if ingested == NOW else parse_instant(ingested)
         visible = None if visible_at is None else parse_instant(visible_at)
-        return self._store.add(table, rows, ticks, now, visible)
+        return self._workspaces.get(workspace).store.add(table, rows, ticks, now, visible)
 
-    def remove_rows(self, table: str, which: int | str) -> int:
+    def remove_rows(self, table: str, which: int | str, workspace: str | None = None) -> int:
         """Purge rows at the source and return how many.
 
         `which` is a number, for so many of those that arrived first, or a KQL condition as after `where`:
         ``"Computer == 'a' and ingestion_time() < ago(1h)"``. Rows that queries do not see yet stay. An answer
         that is cached still has the rows. Raises ValueError for an unknown table or a wrong condition.
         """
-        return self._store.remove(table, which, from_unix(self._clock()))
+        return self._workspaces.get(workspace).store.remove(table, which, from_unix(self._clock()))
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
+    def rows(self, table: str, workspace: str | None = None) -> list[dict[str, Any]]:
         """Every row in the order of arrival: column -> value as the wire has it, and `INGESTION_TIME`.
 
         Last come those that queries do not see yet.
         """
-        return self._store.rows(table)
+        return self._workspaces.get(workspace).store.rows(table)
+
+    def add_records(self, log: str, records: Sequence[Mapping[str, Any]]) -> int:
+        """Add records to one of Graph's logs, visible at once, and return how many.
+
+        `log` is "directoryAudits", "signIns", "provisioning" or "riskDetections". What a record lacks is
+        filled in. Raises ValueError for another log, or for a time that is none.
+        """
+        return self._graph.add(log, records)
+
+    def remove_records(self, log: str, ids: Collection[str]) -> int:
+        """Take the records with these ids away and return how many; a walk under way still has them."""
+        return self._graph.remove(log, ids)
+
+    def replace_record(self, log: str, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
+        """Give the record with this id other members; those that `record` lacks stay as they are.
+
+        Raises ValueError where there is no such record.
+        """
+        self._graph.replace(log, id, record)
+
+    def records(self, log: str) -> list[dict[str, Any]]:
+        """Every record of a log, newest first, as the wire has it (also those below the retention floor).
+
+        Sign-ins are as beta sends them; v1.0 leaves members out.
+        """
+        return self._graph.records(log)
 
     def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Add directory audits, visible at once, and return how many. What a record lacks is filled in."""
-        stamp = format_instant(from_unix(self._clock()))
-        return self._graph.add([_completed(record, stamp) for record in records])
+        """`add_records` for directory audits."""
+        return self.add_records("directoryAudits", records)
 
     def remove_audits(self, ids: Collection[str]) -> int:
-        """Take the audits with these ids away and return how many; a walk under way still has them."""
-        return self._graph.remove(ids)
+        """`remove_records` for directory audits."""
+        return self.remove_records("directoryAudits", ids)
 
     def replace_audit(self, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
-        """Give the audit with this id other members; those that `record` lacks stay as they are.
-
-        Raises ValueError where there is no such audit.
-        """
-        self._graph.replace(id, dict(record))
+        """`replace_record` for directory audits."""
+        self.replace_record("directoryAudits", id, record)
 
     def audits(self) -> list[dict[str, Any]]:
-        """Every directory audit, newest first, as the wire has it (also those below the retention floor)."""
-        return self._graph.records()
+        """`records` of directory audits."""
+        return self.records("directoryAudits")
+
+    def add_search_records(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Add records to the unified audit log and return how many; a search that is over does not see them.
+
+        What a record lacks is filled in. Raises ValueError for a `createdDateTime` that is none.
+        """
+        return self._audit_search.add(records)
+
+    def search_records(self) -> list[dict[str, Any]]:
+        """Every record of the unified audit log, newest first, as the wire has it."""
+        return self._audit_search.records()
+
+    def add_activities(self, report: str, records: Sequence[Mapping[str, Any]]) -> int:
+        """Add records to a report of Azure AD Graph, visible at once, and return how many.
+
+        `report` is "audit" or "signinEvents". What a record lacks is filled in. Raises ValueError for another
+        report, or for a time that is none.
+        """
+        return self._aad_graph.add(report, records)
+
+    def activities(self, report: str) -> list[dict[str, Any]]:
+        """Every record of a report of Azure AD Graph, newest first, as the wire has it."""
+        return self._aad_graph.records(report)
 
     # What a test can do to the services.
 
@@ -239,6 +352,11 @@ class Cloud:
         """Forget the requests served so far."""
         self._front.forget()
 
+    @property
+    def scans(self) -> list[Scan]:
+        """The scans of Basic and Auxiliary tables that queries have made, which is what they cost."""
+        return list(self._queries.scans)
+
     # How a request is served.
 
     def _serve(self, request: Request) -> Answer:
@@ -248,8 +366,3 @@ class Cloud:
 
     def _serve_managed_identity(self, request: Request) -> Answer:
         return self._front.serve([self._managed_identity], request)
-
-
-def _completed(record: Mapping[str, Any], stamp: str) -> dict[str, Any]:
-    """A directory audit with every member that the service sends."""
-    return {**EMPTY, "id": new_id(), "activityDateTime": stamp, **record}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from local.cloud.options import Limits
+from local.cloud.query_service import Scan
 from local.cloud.server import Answer, Request, Seen, json_answer
 
 if TYPE_CHECKING:
@@ -20,14 +21,16 @@ PREFIX = "/_control/"
 
 _METHODS = frozenset(
     {
-        *("tables", "add_rows", "remove_rows", "rows"),
+        *("tables", "add_rows", "remove_rows", "rows", "search_tables"),
+        *("add_records", "remove_records", "replace_record", "records"),
         *("add_audits", "remove_audits", "replace_audit", "audits"),
+        *("add_search_records", "search_records", "add_activities", "activities"),
         *("fail", "clear_faults", "set_limits", "expire_tokens", "clear_requests"),
         *("environment", "managed_identity_environment"),
         *("certificate_environment", "workload_identity_environment"),
     }
 )
-_VALUES = frozenset({"requests", "limits"})
+_VALUES = frozenset({"requests", "limits", "scans"})
 
 
 def answer(cloud: "Cloud", request: Request) -> Answer:
@@ -49,7 +52,10 @@ def answer(cloud: "Cloud", request: Request) -> Answer:
         return json_answer(400, {"error": str(error)})
 
 
-_IDS = ("tenant_id", "client_id", "client_secret", "workspace_id", "foreign_workspace_id")
+_IDS = (
+    *("tenant_id", "client_id", "client_secret", "workspace_id", "foreign_workspace_id"),
+    *("workspace_ids", "workspace_resource_ids", "foreign_resource_id"),
+)
 
 
 class ControlClient:
@@ -68,6 +74,9 @@ class ControlClient:
         self.client_secret: str = ids["client_secret"]
         self.workspace_id: str = ids["workspace_id"]
         self.foreign_workspace_id: str = ids["foreign_workspace_id"]
+        self.workspace_ids: list[str] = ids["workspace_ids"]
+        self.workspace_resource_ids: list[str] = ids["workspace_resource_ids"]
+        self.foreign_resource_id: str = ids["foreign_resource_id"]
 
     def _call(self, name: str, **arguments: Any) -> Any:
         host = urlsplit(self.url).netloc
@@ -115,35 +124,81 @@ class ControlClient:
         rows: Sequence[Mapping[str, Any]],
         ingested: str | None = "now",
         visible_at: str | None = None,
+        workspace: str | None = None,
     ) -> int:
         """See `Cloud.add_rows`."""
-        return int(self._call("add_rows", table=table, rows=rows, ingested=ingested, visible_at=visible_at))
+        words = {"ingested": ingested, "visible_at": visible_at, "workspace": workspace}
+        return int(self._call("add_rows", table=table, rows=rows, **words))
 
-    def remove_rows(self, table: str, which: int | str) -> int:
+    def remove_rows(self, table: str, which: int | str, workspace: str | None = None) -> int:
         """See `Cloud.remove_rows`."""
-        return int(self._call("remove_rows", table=table, which=which))
+        return int(self._call("remove_rows", table=table, which=which, workspace=workspace))
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
+    def rows(self, table: str, workspace: str | None = None) -> list[dict[str, Any]]:
         """See `Cloud.rows`."""
-        rows: list[dict[str, Any]] = self._call("rows", table=table)
+        rows: list[dict[str, Any]] = self._call("rows", table=table, workspace=workspace)
         return rows
+
+    def search_tables(self) -> list[dict[str, Any]]:
+        """See `Cloud.search_tables`."""
+        tables: list[dict[str, Any]] = self._call("search_tables")
+        return tables
+
+    @property
+    def scans(self) -> list[Scan]:
+        """See `Cloud.scans`."""
+        return [Scan(**each) for each in self._call("scans")]
+
+    def add_records(self, log: str, records: Sequence[Mapping[str, Any]]) -> int:
+        """See `Cloud.add_records`."""
+        return int(self._call("add_records", log=log, records=records))
+
+    def remove_records(self, log: str, ids: Collection[str]) -> int:
+        """See `Cloud.remove_records`."""
+        return int(self._call("remove_records", log=log, ids=list(ids)))
+
+    def replace_record(self, log: str, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
+        """See `Cloud.replace_record`."""
+        self._call("replace_record", log=log, id=id, record=record)
+
+    def records(self, log: str) -> list[dict[str, Any]]:
+        """See `Cloud.records`."""
+        records: list[dict[str, Any]] = self._call("records", log=log)
+        return records
 
     def add_audits(self, records: Sequence[Mapping[str, Any]]) -> int:
         """See `Cloud.add_audits`."""
-        return int(self._call("add_audits", records=records))
+        return self.add_records("directoryAudits", records)
 
     def remove_audits(self, ids: Collection[str]) -> int:
         """See `Cloud.remove_audits`."""
-        return int(self._call("remove_audits", ids=list(ids)))
+        return self.remove_records("directoryAudits", ids)
 
     def replace_audit(self, id: str, record: Mapping[str, Any]) -> None:  # noqa: A002 (Graph's own name for it)
         """See `Cloud.replace_audit`."""
-        self._call("replace_audit", id=id, record=record)
+        self.replace_record("directoryAudits", id, record)
 
     def audits(self) -> list[dict[str, Any]]:
         """See `Cloud.audits`."""
-        audits: list[dict[str, Any]] = self._call("audits")
-        return audits
+        return self.records("directoryAudits")
+
+    def add_search_records(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """See `Cloud.add_search_records`."""
+        return int(self._call("add_search_records", records=records))
+
+    def search_records(self) -> list[dict[str, Any]]:
+        """See `Cloud.search_records`."""
+        records: list[dict[str, Any]] = self._call("search_records")
+        return records
+
+    def add_activities(self, report: str, records: Sequence[Mapping[str, Any]]) -> int:
+        """See `Cloud.add_activities`."""
+        return int(self._call("add_activities", report=report, records=records))
+
+    def activities(self, report: str) -> list[dict[str, Any]]:
+        """See `Cloud.activities`."""
+        activities: list[dict[str, Any]] = self._call("activities", report=report)
+        return activities
 
     def fail(self, api: str, kind: str, **words: Any) -> None:
         """See `Cloud.fail`."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+from local.cloud.dataset_cheap import container_log, firewall_log
 from local.cloud.identity import Identity, made_up_uuid
 from local.cloud.options import Options
-from local.cloud.tables import INGESTION_TIME, TIME
+from local.cloud.tables import AUXILIARY, BASIC, INGESTION_TIME, TIME
 from local.cloud.ticks import DAY, HOUR, MINUTE, SECOND, format_instant
 
 Row = dict[str, Any]
@@ -49,8 +50,8 @@ _SERVICES = (
     "サービス",
     "svc\\'x",
 )
-_APPS = ("Azure Portal", "Microsoft Teams", "Office 365 Exchange Online", "Contoso Ausgaben", "経費精算")
-_PLACES = (
+APPS = ("Azure Portal", "Microsoft Teams", "Office 365 Exchange Online", "Contoso Ausgaben", "経費精算")
+PLACES = (
     ("CH", "Zürich", 47.3769, 8.5417),
     ("BR", "São Paulo", -23.5505, -46.6333),
     ("JP", "東京", 35.6762, 139.6503),
@@ -74,11 +75,14 @@ def made_up_rows(options: Options, identity: Identity, end: int) -> Iterator[tup
     """Each table's rows in the order of their arrival; none arrives after `end` (ticks)."""
     makers: dict[str, Callable[[Random, Identity, int], Row]] = {
         "Event": _event, "Heartbeat": _heartbeat, "SigninLogs": _sign_in, "AzureActivity": _activity,
+        BASIC: container_log, AUXILIARY: firewall_log,
     }  # fmt: skip
+    counts = {table: round(options.events * share) for table, share in _SHARES.items()}
+    counts |= {BASIC: options.basic or 0, AUXILIARY: options.auxiliary or 0}
     for table, make in makers.items():
         random = Random(f"{options.seed} {table}")  # noqa: S311 (test data)
         rows = []
-        for time in _times(random, round(options.events * _SHARES[table]), end, round(options.days * DAY)):
+        for time in made_up_instants(random, counts[table], end, round(options.days * DAY)):
             row = make(random, identity, time)
             row[TIME] = time
             row["_ItemId"] = made_up_uuid(random)
@@ -88,10 +92,11 @@ def made_up_rows(options: Options, identity: Identity, end: int) -> Iterator[tup
         if table == "AzureActivity":
             for row in rows[::200]:
                 row[INGESTION_TIME] = None  # as in a table whose ingestion policy was switched on late
-        yield table, rows
+        if rows:
+            yield table, rows
 
 
-def _times(random: Random, count: int, end: int, span: int) -> Iterator[int]:
+def made_up_instants(random: Random, count: int, end: int, span: int) -> Iterator[int]:
     """Instants before `end`; one in twenty is a whole second, one in twenty repeats the one before."""
     time = end - span // 2
     for _ in range(count):
@@ -144,7 +149,7 @@ def _event(random: Random, identity: Identity, time: int) -> Row:
 
 def _heartbeat(random: Random, identity: Identity, time: int) -> Row:
     computer = random.choice(_COMPUTERS)
-    country, _, latitude, longitude = random.choice(_PLACES)
+    country, _, latitude, longitude = random.choice(PLACES)
     return {
         "SourceSystem": "Direct Agent",
         "MG": "00000000-0000-0000-0000-000000000001",
@@ -170,7 +175,7 @@ def _heartbeat(random: Random, identity: Identity, time: int) -> Row:
 def _sign_in(random: Random, identity: Identity, time: int) -> Row:
     del identity
     name, alias = random.choice(PEOPLE)
-    country, city, latitude, longitude = random.choice(_PLACES)
+    country, city, latitude, longitude = random.choice(PLACES)
     code, reason = random.choice(_SIGN_IN_RESULTS)
     return {
         "SourceSystem": "Azure AD",
@@ -182,7 +187,7 @@ def _sign_in(random: Random, identity: Identity, time: int) -> Row:
         "CorrelationId": made_up_uuid(random),
         "Identity": name,
         "Location": country,
-        "AppDisplayName": random.choice(_APPS),
+        "AppDisplayName": random.choice(APPS),
         "AppId": "c44b4083-3bb0-49c1-b47d-974e53cbdf3c",
         "ClientAppUsed": random.choice(("Browser", "Mobile Apps and Desktop clients")),
         "ConditionalAccessPolicies": [

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from local.cloud.server import Answer
 
-APIS = ("entra_id", "managed_identity", "log_analytics", "graph")
+APIS = ("entra_id", "managed_identity", "log_analytics", "graph", "resource_manager", "aad_graph")
 
 STATUSES = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504")
 """Kinds that are the answer's status; the API gives it the body that it has for such a status."""
@@ -23,16 +23,38 @@ KINDS = (
     "foreign_next_link",
     "repeated_next_link",
     "invalid_skip_token",
+    "null_skip_token",
+    "empty_skip_token",
+    "unsupported_query",
+    "not_premium",
+    "missing_consent",
+    "search_failed",
+    "search_cancelled",
+    "unsteady_records",
+    "gone",
+    "search_error",
+    "retired",
     "wrong_content",
 )
 
 
 _ONLY = {
-    "partial": ("log_analytics",),
-    "expired_token": ("log_analytics", "graph"),
-    "foreign_next_link": ("graph",),
-    "repeated_next_link": ("graph",),
-    "invalid_skip_token": ("graph",),
+    "partial": ("log_analytics", "resource_manager"),
+    "expired_token": ("log_analytics", "graph", "resource_manager", "aad_graph"),
+    "foreign_next_link": ("graph", "aad_graph"),
+    "repeated_next_link": ("graph", "aad_graph"),
+    "invalid_skip_token": ("graph", "aad_graph"),
+    "null_skip_token": ("graph",),
+    "empty_skip_token": ("graph",),
+    "unsupported_query": ("graph",),
+    "not_premium": ("graph",),
+    "missing_consent": ("graph",),
+    "search_failed": ("graph",),
+    "search_cancelled": ("graph",),
+    "unsteady_records": ("graph",),
+    "gone": ("resource_manager",),
+    "search_error": ("resource_manager",),
+    "retired": ("aad_graph",),
 }
 """The kinds that only some APIs have."""
 
@@ -74,7 +96,16 @@ class Faults:
         - "redirect": 307 to the same target at the origin `location`;
         - "foreign_next_link" (Graph): the next link names the origin `location`;
         - "repeated_next_link" (Graph): the next link is the link that was asked;
-        - "invalid_skip_token" (Graph): the error of a skip token that the service does not accept.
+        - "invalid_skip_token" (Graph): the error of a skip token that the service does not accept;
+        - "null_skip_token", "unsupported_query" (Graph): errors that come now and then to any request;
+        - "empty_skip_token" (Graph): a next link without the token, which cannot be followed;
+        - "not_premium" (Graph): the tenant has no licence, which licensed ones are also told now and then;
+        - "missing_consent" (Graph): the app does not have the log's permission;
+        - "search_failed", "search_cancelled" (Graph): so ends the audit search that is made or asked for;
+        - "unsteady_records" (Graph): a walk through an audit search's records that begins with the call has
+          another order, and a tenth of them less;
+        - "gone" (Log Search API): the search is not in the cache; "search_error": its status is "Error";
+        - "retired" (Azure AD Graph): the API is blocked for the app.
 
         Raises ValueError for an unknown API or kind, or a kind that this API does not have.
         """

@@ -1,49 +1,58 @@
-"""Microsoft Graph: `GET /v1.0/auditLogs/directoryAudits`.
+"""Microsoft Graph: `auditLogs/directoryAudits`, `…/signIns`, `…/provisioning`, and risk detections.
 
-Sources: "List directoryAudits", "Paging Microsoft Graph data in your app", "Microsoft Graph error responses",
-"Microsoft Graph service-specific throttling limits" and public reports of what the service does beside them.
+Sources: "List directoryAudits", "List signIns", "List provisioningObjectSummary", "List riskDetections",
+"Paging Microsoft Graph data in your app", "Microsoft Graph error responses", "Microsoft Graph
+service-specific throttling limits" and public reports of what the service does beside them.
 """
 
 import math
 import re
-import threading
 import time
 import uuid
-from collections.abc import Callable, Collection
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from local.cloud.faults import Fault, phrase, retry_headers
-from local.cloud.graph_filter import TIME, InvalidFilterError, parse_filter
+from local.cloud.faults import Fault
+from local.cloud.graph_errors import (
+    GraphError,
+    bad_request,
+    below_floor,
+    fault_error,
+    invalid_filter,
+    throttled,
+    unauthorized,
+    unknown_error,
+    unlicensed,
+)
+from local.cloud.graph_filter import InvalidFilterError, parse_filter
+from local.cloud.graph_logs import LOGS, Family, Log
 from local.cloud.graph_pages import Record, UnknownTokenError, Walks
+from local.cloud.graph_records import Records
 from local.cloud.options import Limits
 from local.cloud.server import Answer, Request, json_answer
 from local.cloud.throttle import Rate
-from local.cloud.ticks import DAY, SECOND, UNIX_EPOCH, from_unix, parse_instant
+from local.cloud.ticks import DAY, format_instant, from_unix
 from local.cloud.tokens import Tokens, Verdict
 
-_PATH = re.compile(r"/(?P<version>v1\.0|beta)/auditLogs/directoryAudits/?", re.IGNORECASE)
-_KEPT_OPTIONS = ("$filter", "$top", "$orderby")
+_PATH = re.compile(r"/(?P<version>v1\.0|beta)/(?P<path>.*?)/?", re.IGNORECASE)
+_BY_PATH = {log.path.lower(): log for log in LOGS.values()}
+_FREE_DAYS = 7
+"""How far back a tenant without a premium licence reaches ("Microsoft Entra data retention")."""
 
-
-class _GraphError(Exception):
-    """An error of the service on its way out."""
-
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
+_EVENT_TYPES = "signInEventTypes/any"
 
 
 class Graph:
-    """The audit logs of one tenant. `clock` gives Unix seconds."""
+    """The logs of one tenant. `clock` gives Unix seconds."""
 
     def __init__(self, tokens: Tokens, clock: Callable[[], float]) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._rate = Rate(time.monotonic)
-        self._lock = threading.Lock()
-        self._records: list[tuple[int, Record]] = []
+        self._rates: dict[Family, Rate] = {log.family: Rate(time.monotonic) for log in LOGS.values()}
+        self._records = {log: Records(LOGS[log]) for log in LOGS}
         self._walks = Walks()
 
     @staticmethod
@@ -51,53 +60,33 @@ class Graph:
         """Whether a path is Graph's."""
         return path.lower().startswith(("/v1.0/", "/beta/"))
 
-    def add(self, records: list[Record]) -> int:
-        """Add directory audits and return how many; they can be read at once.
+    def add(self, log: str, records: Iterable[Mapping[str, Any]]) -> int:
+        """Add records to a log and return how many; see `Records.add`. Raises ValueError for no log."""
+        return self._of(log).add(records, format_instant(from_unix(self._clock())))
 
-        Raises ValueError for a record without an `id` or with a wrong `activityDateTime`.
-        """
-        dated = [_dated(record) for record in records]
-        with self._lock:
-            self._records.extend(dated)
-            self._sort()
-        return len(dated)
+    def remove(self, log: str, ids: Collection[str]) -> int:
+        """Take records out of a log and return how many; see `Records.remove`."""
+        return self._of(log).remove(ids)
 
-    def remove(self, ids: Collection[str]) -> int:
-        """Take the records with these ids away and return how many; a walk under way still has them."""
-        with self._lock:
-            before = len(self._records)
-            self._records = [each for each in self._records if each[1]["id"] not in ids]
-            return before - len(self._records)
+    def replace(self, log: str, id_: str, record: Mapping[str, Any]) -> None:
+        """Change a record of a log; see `Records.replace`."""
+        self._of(log).replace(id_, record)
 
-    def replace(self, id_: str, record: Record) -> None:
-        """Give the record with this id other members; those that `record` lacks stay as they are.
+    def records(self, log: str) -> list[Record]:
+        """Every record of a log, newest first."""
+        return self._of(log).since(0)
 
-        Raises ValueError where there is none, or as `add` does.
-        """
-        with self._lock:
-            old = next((each for _, each in self._records if each["id"] == id_), None)
-        if old is None:
-            raise ValueError(f"no directory audit with the id {id_!r}")
-        new = _dated({**old, **record})
-        with self._lock:
-            self._records = [new if each is old else (ticks, each) for ticks, each in self._records]
-            self._sort()
-
-    def _sort(self) -> None:
-        """Newest first, as the service returns them."""
-        self._records.sort(key=lambda each: each[0], reverse=True)
-
-    def records(self) -> list[Record]:
-        """Every record, newest first."""
-        with self._lock:
-            return [record for _, record in self._records]
+    def _of(self, log: str) -> Records:
+        if log not in self._records:
+            raise ValueError(f"no log {log!r} in the stand-in; it has {', '.join(self._records)}")
+        return self._records[log]
 
     def answer(self, request: Request, fault: Fault | None, limits: Limits) -> Answer:
         """The answer to a request on one of Graph's paths."""
         try:
             document = self._page(request, fault, limits)
             status, headers = 200, {}
-        except _GraphError as refusal:
+        except GraphError as refusal:
             status, headers = refusal.status, refusal.headers
             document = {
                 "error": {
@@ -110,85 +99,82 @@ class Graph:
         return Answer(status, answer.body, answer.headers | self._diagnostics(request) | headers)
 
     def _page(self, request: Request, fault: Fault | None, limits: Limits) -> dict[str, Any]:
-        self._raise_fault(fault)
+        version, log = _place(request)
         self._authorize(request)
-        if wait := self._rate.wait(limits.reports, limits.report_seconds):
-            raise _throttled({"Retry-After": str(math.ceil(wait))})
-        version = _checked(request)
-        options = request.query
-        token = options.get("$skiptoken")
+        # A request counts when it arrives, whatever becomes of it ("Microsoft Graph throttling guidance").
+        refusal = self._throttle(log.family, limits)
+        if fault is not None:
+            refusal = fault_error(fault, log, self._clock()) or refusal
+            time.sleep(fault.seconds)
+        if refusal is not None:
+            raise refusal
+        _check_options(request, log)
+        if not limits.premium and not log.free:
+            raise unlicensed(log)
+        token = request.query.get("$skiptoken")
         if token is None:
-            token = self._walks.start(*self._found(options, limits))
+            token = self._walks.start(*self._found(log, version, request.query, limits))
+        if not token:
+            raise unknown_error("Invalid Skip Token, skip token is null")
         try:
-            if fault is not None and fault.kind == "invalid_skip_token":
-                raise UnknownTokenError(token)
             page = self._walks.page(token, uneven=limits.uneven_pages)
         except UnknownTokenError as error:
-            raise _GraphError(400, "UnknownError", "Invalid Skip Token") from error
-        context = f"{request.base}/{version}/$metadata#auditLogs/directoryAudits"
-        document: dict[str, Any] = {"@odata.context": context}
+            raise unknown_error("Invalid Skip Token") from error
+        document: dict[str, Any] = {"@odata.context": f"{request.base}/{version}/$metadata#{log.path}"}
         if page.next_token is not None:
-            kept = [f"{each}={quote(options[each], safe='')}" for each in _KEPT_OPTIONS if each in options]
-            target = (
-                f"/{version}/auditLogs/directoryAudits?{'&'.join([*kept, f'$skiptoken={page.next_token}'])}"
+            document["@odata.nextLink"] = _next_link(
+                request, f"/{version}/{log.path}", page.next_token, fault
             )
-            document["@odata.nextLink"] = _next_link(request, target, fault)
-        return document | {"value": page.records}
-
-    def _raise_fault(self, fault: Fault | None) -> None:
-        if fault is None:
-            return
-        if fault.kind == "429":
-            raise _throttled(retry_headers(fault, self._clock()))
-        if fault.kind == "expired_token":
-            raise _unauthorized("Lifetime validation failed, the token is expired.")
-        if fault.kind.isdigit():
-            status = int(fault.kind)
-            raise _GraphError(
-                status,
-                phrase(status),
-                "The service is temporarily unavailable.",
-                retry_headers(fault, self._clock()),
-            )
+        return document | {"value": [log.shown(record, version) for record in page.records]}
 
     def _authorize(self, request: Request) -> None:
         match self._tokens.check(request.headers.get("Authorization"), "graph"):
             case Verdict.MISSING:
-                raise _unauthorized("Access token is empty.")
+                raise unauthorized("Access token is empty.")
             case Verdict.INVALID:
-                raise _unauthorized("CompactToken validation failed: the signature is invalid.")
+                raise unauthorized("CompactToken validation failed: the signature is invalid.")
             case Verdict.EXPIRED:
-                raise _unauthorized("Lifetime validation failed, the token is expired.")
+                raise unauthorized("Lifetime validation failed, the token is expired.")
             case Verdict.WRONG_AUDIENCE:
-                raise _unauthorized("Access token validation failure. Invalid audience.")
+                raise unauthorized("Access token validation failure. Invalid audience.")
 
-    def _found(self, options: dict[str, str], limits: Limits) -> tuple[list[Record], int]:
+    def _throttle(self, family: Family, limits: Limits) -> GraphError | None:
+        """The refusal of a request beyond its family's rate; it counts all the same."""
+        rate = self._rates[family]
+        if family == "identity_protection":
+            wait = rate.wait(limits.identity_protection, limits.identity_protection_seconds)
+            return throttled({}) if wait else None  # documented not to send Retry-After
+        wait = rate.wait(limits.reports, limits.report_seconds)
+        return throttled({"Retry-After": str(math.ceil(wait))}) if wait else None
+
+    def _found(
+        self, log: Log, version: str, options: dict[str, str], limits: Limits
+    ) -> tuple[list[Record], int]:
         """The records that a first request asks for, in its order, and how many go on a page."""
-        floor = self._floor(limits)
-        top = options.get("$top", str(limits.page))
-        if not top.isdigit() or not 1 <= int(top) <= limits.page:
-            text = f"Invalid page size specified: '{top}'. Must be between 1 and {limits.page} inclusive."
-            raise _GraphError(400, "BadRequest", text)
-        with self._lock:
-            records = [record for ticks, record in self._records if ticks >= floor]
+        size = _size(log, options.get("$top"), limits)
+        floor = self._floor(log, limits)
+        records = self._records[log.name].since(floor)
+        asked: Collection[str] = ()
         if "$filter" in options:
             try:
-                matches, dates = parse_filter(options["$filter"])
+                found = parse_filter(options["$filter"], log.grammar(version), log.members(version))
             except InvalidFilterError as error:
-                raise _GraphError(400, "BadRequest", "Invalid filter clause") from error
-            if any(date < floor for date in dates):
-                raise _GraphError(400, "BadRequest", _below(floor))
-            records = [record for record in records if matches(record)]
-        order = options.get("$orderby", f"{TIME} desc").split()
-        if order[:1] != [TIME] or order[1:] not in ([], ["asc"], ["desc"]):
-            raise _GraphError(400, "BadRequest", "The $orderby expression is not supported.")
-        return (records if order[1:] == ["desc"] else records[::-1]), int(top)
+                raise invalid_filter(log, error.missing) from error
+            if log.floor != "none" and any(date < floor for date in found.dates):
+                is_named = log.floor == "named" or limits.floor_error == "named"
+                raise below_floor(log, floor) if is_named else invalid_filter(log)
+            records = [record for record in records if found.matches(record)]
+            asked = found.properties
+        if _EVENT_TYPES in log.beta_filters and _EVENT_TYPES not in asked:
+            records = [record for record in records if "interactiveUser" in record["signInEventTypes"]]
+        return _ordered(log, records, options.get("$orderby")), size
 
-    def _floor(self, limits: Limits) -> int:
+    def _floor(self, log: Log, limits: Limits) -> int:
         """The oldest instant that the service still has: a midnight."""
-        if limits.retention_days is None:
+        days = limits.risk_retention_days if log.family == "identity_protection" else limits.retention_days
+        if days is None:
             return 0
-        since = from_unix(self._clock()) - limits.retention_days * DAY
+        since = from_unix(self._clock()) - (days if limits.premium else min(days, _FREE_DAYS)) * DAY
         return since - since % DAY
 
     def _inner(self, request: Request) -> dict[str, str]:
@@ -206,58 +192,63 @@ class Graph:
         }
 
 
-def _dated(record: Record) -> tuple[int, Record]:
-    if not record.get("id") or not isinstance(record.get(TIME), str):
-        raise ValueError(f"a directory audit needs an id and an {TIME}")
-    return parse_instant(record[TIME]), record
-
-
-def _checked(request: Request) -> str:
-    """The version that a request's path names, after a look at its path, method and options."""
+def _place(request: Request) -> tuple[str, Log]:
+    """The version and the log that a request's path names."""
     found = _PATH.fullmatch(request.path)
-    if found is None:
+    version = found["version"].lower() if found else ""
+    log = _BY_PATH.get(found["path"].lower()) if found else None
+    if log is None or version not in log.versions:
         segment = request.path.rpartition("/")[2]
-        raise _GraphError(404, "ResourceNotFound", f"Resource not found for the segment '{segment}'.")
+        raise GraphError(404, "ResourceNotFound", f"Resource not found for the segment '{segment}'.")
     if request.method != "GET":
         text = "Specified HTTP method is not allowed for the request target."
-        raise _GraphError(405, "Request_BadRequest", text)
+        raise GraphError(405, "Request_BadRequest", text)
+    return version, log
+
+
+def _check_options(request: Request, log: Log) -> None:
     for name in request.query:
-        if name.startswith("$") and name not in (*_KEPT_OPTIONS, "$skiptoken"):
-            text = (
+        if name.startswith("$") and name not in (*log.options, "$skiptoken"):
+            raise bad_request(
                 f"Query option '{name[1:].title()}' is not allowed. To allow it, set the "
                 "'AllowedQueryOptions' property on EnableQueryAttribute or QueryValidationSettings."
             )
-            raise _GraphError(400, "BadRequest", text)
-    return found["version"].lower()
 
 
-def _next_link(request: Request, target: str, fault: Fault | None) -> str:
-    """The link to `target`, unless a fault wants another."""
-    if fault is not None and fault.kind == "foreign_next_link":
-        return fault.location.rstrip("/") + target
-    if fault is not None and fault.kind == "repeated_next_link":
+def _size(log: Log, top: str | None, limits: Limits) -> int:
+    largest = min(log.largest_page, limits.page)
+    if top is None:
+        return min(log.page, largest)
+    if not top.isdigit() or not 1 <= int(top) <= largest:
+        raise bad_request(f"Invalid page size specified: '{top}'. Must be between 1 and {largest} inclusive.")
+    return int(top)
+
+
+def _ordered(log: Log, records: list[Record], order: str | None) -> list[Record]:
+    """Records that are newest first, in the order that a request gets them in."""
+    if order is None:
+        if log.newest_first:
+            return records
+        # An order that means nothing, and is the same each time so that a failing test can be run again.
+        return sorted(records, key=lambda record: zlib.crc32(str(record["id"]).encode()))
+    words = order.split()
+    if words[:1] != [log.time] or words[1:] not in ([], ["asc"], ["desc"]):
+        raise bad_request("The $orderby expression is not supported.")
+    return records if words[1:] == ["desc"] else records[::-1]
+
+
+def _next_link(request: Request, path: str, token: str, fault: Fault | None) -> str:
+    """The link to the next page, unless a fault wants another."""
+    kind = fault.kind if fault is not None else ""
+    if kind == "repeated_next_link":
         return request.base + request.target
+    kept = [
+        f"{name}={quote(value, safe='')}"
+        for name, value in request.query.items()
+        if name.startswith("$") and name != "$skiptoken"
+    ]
+    kept.append("$skiptoken=" if kind == "empty_skip_token" else f"$skiptoken={token}")
+    target = f"{path}?{'&'.join(kept)}"
+    if fault is not None and kind == "foreign_next_link":
+        return fault.location.rstrip("/") + target
     return request.base + target
-
-
-def _throttled(headers: dict[str, str]) -> _GraphError:
-    again = "the value specified in the Retry-After header" if "Retry-After" in headers else "some time"
-    return _GraphError(
-        429,
-        "UnknownError",
-        f"This request is throttled. Please try again after {again}. CorrelationId: {uuid.uuid4()}",
-        headers,
-    )
-
-
-def _unauthorized(message: str) -> _GraphError:
-    return _GraphError(401, "InvalidAuthenticationToken", message, {"WWW-Authenticate": 'Bearer realm=""'})
-
-
-def _below(floor: int) -> str:
-    day = datetime.fromtimestamp((floor - UNIX_EPOCH) // SECOND, UTC)
-    shown = f"{day.month}/{day.day}/{day.year} 12:00:00 AM"
-    return (
-        "Specified argument was out of the range of valid values. "
-        f"(Parameter 'Minimum allowed time for activityDateTime is {shown}')"
-    )

@@ -58,11 +58,19 @@ def translate(query: str, schema: Schema, now: int, timespan: tuple[int, int] | 
 
     Raises the library's KqlError family, and UnresolvedNameError and IncomparableError, which belong to it.
     """
+    return translate_parsed(parsed(query), query, schema, now, timespan)
+
+
+def translate_parsed(
+    tree: ir.Query, query: str, schema: Schema, now: int, timespan: tuple[int, int] | None
+) -> str:
+    """The same for a query that is parsed already, and perhaps changed since; `query` is its text."""
     rewriter = _Rewriter(schema, now, timespan, hidden="ingestion_time" in query.lower())
-    return str(to_sql(rewriter.query(_parsed(query)), schema))
+    return str(to_sql(rewriter.query(tree), schema))
 
 
-def _parsed(query: str) -> ir.Query:
+def parsed(query: str) -> ir.Query:
+    """A query's syntax tree. Raises KqlSyntaxError, and KqlError for what the library does not know."""
     try:
         return _lowered(query)
     except KqlSyntaxError:

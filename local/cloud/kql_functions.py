@@ -38,7 +38,7 @@ def lift(query: str) -> tuple[str, Functions]:
     """
     functions: dict[str, StoredFunction] = {}
     staying: set[str] = set()
-    for each in _definitions(query):
+    for each in definitions(query):
         parsed = None if each.name in functions or _first_name(each.body) in staying else _parsed(each)
         if parsed is None:
             staying.add(each.name)
@@ -63,7 +63,7 @@ def _first_name(body: str) -> str:
     return found[0] if found else ""
 
 
-def _definitions(query: str) -> Iterator[_Definition]:
+def definitions(query: str) -> Iterator[_Definition]:
     """The statements ``let name = (…) {…};`` of a query, in their order."""
     for statement in _statements(query):
         match [query[start:end] for start, end in statement]:

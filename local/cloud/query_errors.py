@@ -79,6 +79,24 @@ def insufficient_access() -> QueryApiError:
     return QueryApiError(403, "InsufficientAccessError", message)
 
 
+def no_access_to_resource(user: str) -> QueryApiError:
+    """An Azure resource whose logs the app may not read ("Querying logs for Azure resources")."""
+    message = "The provided credentials have insufficient access to perform the requested operation"
+    reason = f"User '{user}' does not have access to read logs for this resource"
+    inner = {"code": "AuthorizationFailedError", "message": reason}
+    return QueryApiError(403, "InsufficientAccessError", message, inner)
+
+
+def resource_not_found(resource: str) -> QueryApiError:
+    """An Azure resource that does not exist (same page)."""
+    return QueryApiError(404, "ResourceNotFoundError", f"The resource {resource} was not found")
+
+
+def unresolved_resource(resource: str) -> QueryApiError:
+    """A path that is no resource id. That this is the case the code is for, is inferred."""
+    return QueryApiError(400, "FailedToResolveResource", f"Failed to resolve the resource {resource!r}")
+
+
 def not_found() -> QueryApiError:
     """A path, or a workspace, that does not exist."""
     return QueryApiError(404, "PathNotFoundError", "The requested path does not exist")
@@ -100,6 +118,21 @@ def gateway_timeout(headers: Headers) -> QueryApiError:
 def bad_argument(message: str) -> QueryApiError:
     """A request that is wrong apart from its KQL."""
     return _bad_request({"code": "QueryValidationError", "message": message})
+
+
+def unsupported_plan(plan: str, asked: str, instead: str) -> QueryApiError:
+    """A table asked for by the way of other plans' tables.
+
+    The words are the service's for a Basic table and ``/query`` (grafana/grafana issue 89818); for Auxiliary
+    tables, and for an Analytics table and ``/search``, they are inferred.
+    """
+    url = "https://api.loganalytics.io/v1/workspaces/{workspaceId}"
+    message = (
+        f"Query of {plan} Logs table is not supported with the API '{url}/{asked}'.\n"
+        f"You can use '{url}/{instead}' instead.\n"
+        "To learn more on queries on Basic Logs table, read here: https://aka.ms/basicLogsQueryAPI."
+    )
+    return _bad_request({"code": "UnsupportedApiQueryValidationError", "message": message})
 
 
 def query_error(problem: KqlError | duckdb.Error | ValueError) -> QueryApiError:

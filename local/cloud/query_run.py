@@ -13,7 +13,7 @@ from local.cloud import query_errors as errors
 from local.cloud.kql import translate
 from local.cloud.kql_text import split_options
 from local.cloud.options import Limits
-from local.cloud.store import Store
+from local.cloud.workspaces import Scope
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,24 @@ class Question:
     statistics: bool
 
 
-def run(store: Store, question: Question, limits: Limits, now: int, *, partial: bool = False) -> bytes:
-    """The body that answers a question; `now` is in ticks, `partial` leaves half of the rows out.
+@dataclass(frozen=True)
+class Result:
+    """What a query came to, before it has a shape.
+
+    `columns` are (name, Kusto type), `rows` JSON arrays; `error` is what the engine says where these are not
+    all rows. `stated_rows` and `stated_bytes` are what the statistics count, `seconds` how long it took.
+    """
+
+    columns: list[tuple[str, str]]
+    rows: list[bytes]
+    error: errors.Details | None
+    stated_rows: int
+    stated_bytes: int
+    seconds: float
+
+
+def run(scope: Scope, question: Question, limits: Limits, now: int, *, partial: bool = False) -> Result:
+    """Answer a question; `now` is in ticks, `partial` leaves half of the rows out.
 
     Raises QueryApiError for a query that is wrong.
     """
@@ -39,8 +55,8 @@ def run(store: Store, question: Question, limits: Limits, now: int, *, partial: 
     try:
         most = min(limits.rows, int(options.get("truncationmaxrecords") or limits.rows))
         size = min(limits.bytes, int(options.get("truncationmaxsize") or limits.bytes))
-        store.reveal(now)
-        with store.answer(translate(query, store.schema, now, question.timespan)) as table:
+        scope.reveal(now)
+        with scope.answer(translate(query, scope.schema, now, question.timespan)) as table:
             cut = _cut(table.rows, most, size, count_all=limits.too_large == "silent")
     except (KqlError, duckdb.Error, ValueError) as problem:
         raise errors.query_error(problem) from problem
@@ -50,17 +66,24 @@ def run(store: Store, question: Question, limits: Limits, now: int, *, partial: 
     if partial:
         rows, engine = rows[: len(rows) // 2], errors.too_many(len(rows) // 2, "records")
         cut = _Cut(rows, engine, len(rows), sum(map(len, rows)))
-    columns = [{"name": name, "type": kind} for name, kind in table.columns]
+    told = engine if partial or limits.too_large == "partial" else None
+    seconds = time.perf_counter() - started
+    return Result(table.columns, rows, told, cut.stated_rows, cut.stated_bytes, seconds)
+
+
+def body(result: Result, *, statistics: bool) -> bytes:
+    """A result in the query API's own shape, with or without the statistics of the run."""
+    columns = [{"name": name, "type": kind} for name, kind in result.columns]
     parts = [
         b'{"tables":[{"name":"PrimaryResult","columns":' + msgspec.json.encode(columns) + b',"rows":[',
-        b",".join(rows),
+        b",".join(result.rows),
         b"]}]",
     ]
-    if question.statistics:
-        statistics = _statistics(time.perf_counter() - started, cut.stated_rows, cut.stated_bytes)
-        parts.append(b',"statistics":' + msgspec.json.encode(statistics))
-    if engine is not None and (partial or limits.too_large == "partial"):
-        parts.append(b',"error":' + msgspec.json.encode(errors.partial(engine)))
+    if statistics:
+        told = _statistics(result.seconds, result.stated_rows, result.stated_bytes)
+        parts.append(b',"statistics":' + msgspec.json.encode(told))
+    if result.error is not None:
+        parts.append(b',"error":' + msgspec.json.encode(errors.partial(result.error)))
     return b"".join([*parts, b"}"])
 
 

@@ -48,7 +48,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. `cut` drops the connection: 0 before the first byte, any other number within the body."""
+    """One answer. `cut` drops the connection: 0 before the first byte, any other number within the body.
+
+    A body is compressed where the client takes that, unless a header `Content-Encoding` says that it is.
+    """
 
     status: int
     body: bytes = b""
@@ -197,7 +200,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         body, headers = answer.body, dict(answer.headers)
-        if len(body) >= _COMPRESS_FROM and "gzip" in self.headers.get("Accept-Encoding", "").lower():
+        wanted = "gzip" in self.headers.get("Accept-Encoding", "").lower()
+        if wanted and len(body) >= _COMPRESS_FROM and "Content-Encoding" not in headers:
             body = gzip.compress(body, 1, mtime=0)
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"

@@ -33,38 +33,85 @@ class Table:
     rows: Iterator[bytes]
 
 
-class Store:
-    """The tables of one workspace, in memory, for any number of threads."""
+def new_database() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory, for the stores of any number of workspaces."""
+    # The stand-in must not reach for the network, and all that it needs is built in.
+    database = duckdb.connect(
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    )
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    database.execute(SETUP)
+    return database
 
-    def __init__(self, workspace_id: str) -> None:
+
+class Store:
+    """The tables of one workspace, in memory, for any number of threads.
+
+    Several stores can share a `database`, each in a `space` (a DuckDB schema) of its own, so that one query
+    can ask them all.
+    """
+
+    def __init__(
+        self,
+        workspace_id: str,
+        database: duckdb.DuckDBPyConnection | None = None,
+        space: str = "main",
+        tables: Mapping[str, Mapping[str, str]] = TABLES,
+    ) -> None:
         self.workspace_id = workspace_id
-        # The stand-in must not reach for the network, and all that it needs is built in.
-        self._database = duckdb.connect(
-            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-        )
-        self._database.execute("SET GLOBAL TimeZone = 'UTC'")
-        self._database.execute(SETUP)
+        self.space = space
+        self._database = (database or new_database()).cursor()
+        self._database.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(space)}")
+        self._database.execute(f"SET schema = {literal(space)}")
         self._idle: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         self._write = threading.Lock()
         self._has_rows = False
         self._later: list[tuple[int, str]] = []  # (ticks, table) of rows that are not visible yet
+        self.columns: dict[str, dict[str, str]] = {}
         self.schema: kql.Schema = {}
-        for name, columns in TABLES.items():
-            self._create(name, columns)
+        for name, columns in tables.items():
+            self.create(name, columns)
 
-    def _create(self, name: str, columns: Mapping[str, str]) -> None:
-        stored, visible = _quoted(kql.hidden_table(name)), ", ".join(map(_quoted, columns))
-        declared = ", ".join(f"{_quoted(each)} {STORED[kind][0]}" for each, kind in columns.items())
-        self._database.execute(f"CREATE TABLE {stored} ({declared}, {_quoted(kql.INGESTION)} TIMESTAMP)")
-        self._database.execute(f"CREATE VIEW {_quoted(name)} AS SELECT {visible} FROM {stored}")  # noqa: S608
-        self.schema[name] = list(columns)
-        self.schema[kql.hidden_table(name)] = [*columns, kql.INGESTION]
-        self._database.execute(f"CREATE TABLE {_later(name)} AS SELECT *, 0::BIGINT AS visible FROM {stored}")  # noqa: S608
-        # What `remove` looks at; no query can, because `schema` does not have it.
-        for view in (_numbered(name), kql.hidden_table(_numbered(name))):
-            self._database.execute(
-                f"CREATE VIEW {_quoted(view)} AS SELECT *, rowid AS {_quoted(_NUMBER)} FROM {stored}"  # noqa: S608
-            )
+    def create(self, name: str, columns: Mapping[str, str]) -> None:
+        """Add an empty table; `columns` are names with their Kusto types."""
+        stored, visible = quoted(kql.hidden_table(name)), ", ".join(map(quoted, columns))
+        declared = ", ".join(f"{quoted(each)} {STORED[kind][0]}" for each, kind in columns.items())
+        self.change(
+            f"CREATE TABLE {stored} ({declared}, {quoted(kql.INGESTION)} TIMESTAMP)",
+            f"CREATE VIEW {quoted(name)} AS SELECT {visible} FROM {stored}",  # noqa: S608
+            f"CREATE TABLE {_later(name)} AS SELECT *, 0::BIGINT AS visible FROM {stored}",  # noqa: S608
+            # What `remove` looks at; no query can, because `schema` does not have it.
+            *(
+                f"CREATE VIEW {quoted(view)} AS SELECT *, rowid AS {quoted(_NUMBER)} FROM {stored}"  # noqa: S608
+                for view in (_numbered(name), kql.hidden_table(_numbered(name)))
+            ),
+        )
+        # Replaced as a whole, because queries read them without a lock.
+        self.columns = {**self.columns, name: dict(columns)}
+        self.schema = _schema(self.columns)
+
+    def drop(self, name: str) -> None:
+        """Take a table away with all its rows."""
+        self.columns = {known: columns for known, columns in self.columns.items() if known != name}
+        self.schema = _schema(self.columns)
+        views = (_numbered(name), kql.hidden_table(_numbered(name)), name)
+        self.change(
+            *(f"DROP VIEW {quoted(view)}" for view in views),
+            f"DROP TABLE {_later(name)}",
+            f"DROP TABLE {quoted(kql.hidden_table(name))}",
+        )
+
+    def change(self, *statements: str) -> None:
+        """Run SQL that changes tables, all of it or none. Raises duckdb.Error."""
+        with self._write, self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                for each in statements:
+                    connection.execute(each)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -74,6 +121,7 @@ class Store:
         except queue.Empty:
             connection = self._database.cursor()
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"SET schema = {literal(self.space)}")
         try:
             yield connection
         finally:
@@ -102,7 +150,7 @@ class Store:
 
         Raises ValueError for an unknown table or column, or a value that is not of its column's type.
         """
-        kinds = {**_columns(table), INGESTION_TIME: "datetime"}
+        kinds = {**self._columns(table), INGESTION_TIME: "datetime"}
         standard = {TIME: now, "Type": table, "TenantId": self.workspace_id, INGESTION_TIME: ingested}
         converters = [(name, TO_JSON[kind]) for name, kind in kinds.items() if kind in TO_JSON]
         documents = []
@@ -135,7 +183,7 @@ class Store:
         with self._write, self._connection() as connection:
             for table in dict.fromkeys(table for ticks, table in self._later if ticks <= now):
                 due = f"FROM {_later(table)} WHERE visible <= {now}"
-                target = _quoted(kql.hidden_table(table))
+                target = quoted(kql.hidden_table(table))
                 connection.execute("BEGIN")
                 connection.execute(f"INSERT INTO {target} SELECT * EXCLUDE (visible) {due}")
                 connection.execute(f"DELETE {due}")
@@ -148,8 +196,8 @@ class Store:
         Rows that are not visible yet are left alone. Raises ValueError for an unknown table or a condition
         that cannot be run.
         """
-        stored = _quoted(kql.hidden_table(table))
-        columns = [*_columns(table), kql.INGESTION, _NUMBER]
+        stored = quoted(kql.hidden_table(table))
+        columns = [*self._columns(table), kql.INGESTION, _NUMBER]
         if isinstance(which, int):
             numbers = f"SELECT rowid FROM {stored} ORDER BY rowid LIMIT {which}"  # noqa: S608
         else:
@@ -174,12 +222,17 @@ class Store:
 
         Last come those that queries do not see yet.
         """
-        names = [*_columns(table), INGESTION_TIME]
+        names = [*self._columns(table), INGESTION_TIME]
         decode = msgspec.json.Decoder().decode
         later = f"SELECT * EXCLUDE (visible) FROM {_later(table)}"  # noqa: S608
-        sql = f"FROM {_quoted(kql.hidden_table(table))} UNION ALL {later}"
+        sql = f"FROM {quoted(kql.hidden_table(table))} UNION ALL {later}"
         with self.answer(sql, hidden=True) as answer:
             return [dict(zip(names, decode(row), strict=True)) for row in answer.rows]
+
+    def _columns(self, table: str) -> dict[str, str]:
+        if table not in self.columns:
+            raise ValueError(f"no table {table!r} in the stand-in; it has {', '.join(self.columns)}")
+        return self.columns[table]
 
     @contextmanager
     def answer(self, sql: str, *, hidden: bool = False) -> Iterator[Table]:
@@ -194,7 +247,7 @@ class Store:
                 if hidden or not name.startswith(kql.INGESTION):
                     kind, encode = wire(engine_type)
                     columns.append((name, kind))
-                    values.append(encode.format(_quoted(name)))
+                    values.append(encode.format(quoted(name)))
             # One JSON array a row, made by the engine: names are quoted, and the values never are SQL.
             connection.execute(f"SELECT CAST(json_array({', '.join(values)}) AS VARCHAR) FROM ({sql})")  # noqa: S608
             yield Table(columns, _rows(connection))
@@ -206,10 +259,10 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[bytes]:
             yield row.encode()
 
 
-def _columns(table: str) -> dict[str, str]:
-    if table not in TABLES:
-        raise ValueError(f"no table {table!r} in the stand-in; it has {', '.join(TABLES)}")
-    return TABLES[table]
+def _schema(tables: Mapping[str, Mapping[str, str]]) -> kql.Schema:
+    """What a translation needs to know of tables: each one's columns, and those of its hidden twin."""
+    visible = {name: list(columns) for name, columns in tables.items()}
+    return visible | {kql.hidden_table(name): [*columns, kql.INGESTION] for name, columns in tables.items()}
 
 
 def _numbered(table: str) -> str:
@@ -219,22 +272,24 @@ def _numbered(table: str) -> str:
 
 def _later(table: str) -> str:
     """The table of the rows that are not visible yet, quoted."""
-    return _quoted(f"${table} later")
+    return quoted(f"${table} later")
 
 
 def _insert(table: str, kinds: Mapping[str, str], visible: int | None) -> str:
     """SQL that inserts a JSON array of rows; only the names of columns are in it, and quoted."""
     shape = msgspec.json.encode([{name: STORED[kind][1] for name, kind in kinds.items()}]).decode()
-    values = ", ".join(STORED[kind][2].format(f"row[{_text(name)}]") for name, kind in kinds.items())
-    rows = f"(SELECT unnest(from_json(?, {_text(shape)})) AS row)"
+    values = ", ".join(STORED[kind][2].format(f"row[{literal(name)}]") for name, kind in kinds.items())
+    rows = f"(SELECT unnest(from_json(?, {literal(shape)})) AS row)"
     if visible is not None:
         return f"INSERT INTO {_later(table)} SELECT {values}, {visible} FROM {rows}"  # noqa: S608
-    return f"INSERT INTO {_quoted(kql.hidden_table(table))} SELECT {values} FROM {rows}"  # noqa: S608
+    return f"INSERT INTO {quoted(kql.hidden_table(table))} SELECT {values} FROM {rows}"  # noqa: S608
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def literal(value: str) -> str:
+    """A text as SQL has it."""
     return "'" + value.replace("'", "''") + "'"

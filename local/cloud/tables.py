@@ -3,11 +3,18 @@
 A subset of the columns of the real tables ("Azure Monitor Logs table reference"), in their types.
 """
 
+from typing import Literal, get_args
+
 TIME = "TimeGenerated"
 
 INGESTION_TIME = "ingestion_time()"
 """The item of a row that holds when it was ingested. No column can have this name, because of the
 brackets."""
+
+Plan = Literal["Analytics", "Basic", "Auxiliary"]
+"""How a table's rows are kept and asked for ("Select a table plan in a Log Analytics workspace")."""
+
+PLANS: frozenset[str] = frozenset(get_args(Plan))
 
 _STANDARD = {"Type": "string", "_ItemId": "string", "_ResourceId": "string"}
 
@@ -107,3 +114,40 @@ TABLES: dict[str, dict[str, str]] = {
     }
     | _STANDARD,
 }
+
+BASIC, AUXILIARY = "ContainerLogV2", "Firewall_CL"
+
+CHEAP_TABLES: dict[str, tuple[Plan, dict[str, str]]] = {
+    BASIC: (
+        "Basic",
+        {
+            "TenantId": "string",
+            TIME: "datetime",
+            "Computer": "string",
+            "ContainerId": "string",
+            "ContainerName": "string",
+            "PodName": "string",
+            "PodNamespace": "string",
+            "LogMessage": "dynamic",
+            "LogSource": "string",
+            "LogLevel": "string",
+            "KubernetesMetadata": "dynamic",
+        }
+        | _STANDARD,
+    ),
+    AUXILIARY: (
+        "Auxiliary",
+        {
+            "TenantId": "string",
+            TIME: "datetime",
+            "SourceIp": "string",
+            "DestinationIp": "string",
+            "DestinationPort": "int",
+            "Action": "string",
+            "BytesSent": "long",
+            "RawData": "string",
+        }
+        | _STANDARD,
+    ),
+}
+"""The tables of other plans than Analytics, which a workspace has only where options ask for them."""

@@ -31,6 +31,13 @@ AUDIENCES: dict[str, frozenset[str]] = {
             "https://management.core.chinacloudapi.cn",
         }
     ),
+    "aad_graph": frozenset(
+        {
+            "https://graph.windows.net",
+            "https://graph.microsoftazure.us",
+            "https://graph.chinacloudapi.cn",
+        }
+    ),
     "storage": frozenset({"https://storage.azure.com"}),
 }
 """API -> the audiences whose tokens it takes, in every cloud, without a slash at the end."""

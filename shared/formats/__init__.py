@@ -2,7 +2,20 @@
 
 from collections.abc import Mapping
 
+from shared.file_format import Format
+from shared.formats.delimited import Csv
 from shared.formats.jsonl import JsonLines
-from shared.model import Format
+from shared.formats.pages import Pages
+from shared.formats.parquet import Parquet
 
-FORMATS: Mapping[str, Format] = {"jsonl": JsonLines(compressed=False), "jsonl.gz": JsonLines(compressed=True)}
+FORMATS: Mapping[str, Format] = {
+    "jsonl": JsonLines(""),
+    "jsonl.gz": JsonLines("gz"),
+    "jsonl.zst": JsonLines("zst"),
+    "csv": Csv(),
+    "csv.gz": Csv("gz"),
+    "csv-guarded": Csv(guarded=True),
+    "csv-guarded.gz": Csv("gz", guarded=True),
+    "parquet": Parquet(),
+    "pages": Pages(),
+}

@@ -4,72 +4,82 @@ Rows are split, never decoded: a value's bytes go from the answer into the file.
 columns are looked into, because the service sends them as strings that hold JSON.
 """
 
-import gzip
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from shared import rawjson
+from shared.compression import MEDIA_TYPES, Compression, Stream, decompress
 from shared.errors import ProtocolError
-from shared.model import Batch, Column, Writer
+from shared.file_format import ReadBlob, Writer
+from shared.model import Batch, Column
+from shared.tables import TIME, Cells, cells_by_column, numbered, range_of
+from shared.time_range import TimeRange
 
-Cells = tuple[msgspec.Raw | bytes, ...]
-
-_split = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
 _text = msgspec.json.Decoder(str).decode
-_TIME = Column("TimeGenerated", "datetime")
-_LEVEL = 2
-_PIECE = 1 << 20  # bytes given to the compressor at a time, so that its output does not depend on batches
+_texts = msgspec.json.Decoder(list[str | None]).decode
+_value = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
 class JsonLines:
-    """The format ``jsonl`` or ``jsonl.gz``."""
+    """The format ``jsonl``, and its compressed forms."""
 
-    compressed: bool
+    compression: Compression
 
     @property
     def extension(self) -> str:
         """The file name's ending."""
-        return "jsonl.gz" if self.compressed else "jsonl"
+        return f"jsonl.{self.compression}".rstrip(".")
 
     @property
     def content_type(self) -> str:
         """The media type. ``.gz`` is the file's own form, not an encoding that clients should undo."""
-        return "application/gzip" if self.compressed else "application/x-ndjson"
+        return MEDIA_TYPES.get(self.compression, "application/x-ndjson")
 
-    def writer(self) -> Writer:
-        """Begin one file."""
-        if not self.compressed:
-            return _Lines(bytes, bytes)
-        from isal import isal_zlib
+    @property
+    def verbatim(self) -> bool:
+        """Rows are lines, wherever they came from."""
+        return False
 
-        # wbits 31 is a gzip stream; its header says no time, so that the same rows give the same bytes.
-        stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
-        return _Lines(stream.compress, stream.flush)
+    @property
+    def comparable(self) -> bool:
+        """A line holds what the service wrote."""
+        return True
 
-    def records(self, data: bytes) -> list[msgspec.Raw]:
+    @property
+    def missing(self) -> str | None:
+        """Nothing is missing."""
+        return None
+
+    def writer(
+        self, folder: str = "", before: bytes | None = None, columns: Sequence[Column] = ()  # noqa: ARG002
+    ) -> Writer:  # fmt: skip
+        """Begin one file, which is all there is; each line has its own columns."""
+        return _Lines(Stream(self.compression))
+
+    def count(self, data: bytes, read: ReadBlob | None = None) -> int:  # noqa: ARG002  all is in one file
+        """Return how many rows a whole file has. Raises ValueError for a damaged file."""
+        return self._text(data).count(b"\n")
+
+    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
         """Return the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
-        try:
-            text = gzip.decompress(data) if self.compressed else data
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"the file is no whole gzip stream: {error}") from error
+        return [msgspec.Raw(line) for line in self._text(data).split(b"\n")[:-1]]
+
+    def _text(self, data: bytes) -> bytes:
+        text = decompress(data, self.compression)
         if text and not text.endswith(b"\n"):
             raise ValueError("the file's last line does not end")
-        return [msgspec.Raw(line) for line in text.split(b"\n")[:-1]]
+        return text
 
 
 class _Lines:
     """Writes batches as lines and keeps count."""
 
-    def __init__(self, compress: Callable[[bytes], bytes], flush: Callable[[], bytes]) -> None:
-        self._compress = compress
-        self._flush = flush
-        self._held = bytearray()
-        self._first: bytes | None = None
-        self._last: bytes | None = None
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._times = TimeRange()
         self._rows = 0
 
     @property
@@ -80,110 +90,79 @@ class _Lines:
     @property
     def first_time(self) -> str | None:
         """The earliest row time, as the service wrote it."""
-        return None if self._first is None else f"{self._first.decode()}Z"
+        return self._times.first
 
     @property
     def last_time(self) -> str | None:
         """The latest row time, as the service wrote it."""
-        return None if self._last is None else f"{self._last.decode()}Z"
+        return self._times.last
 
     def write(self, batch: Batch) -> bytes:
-        if batch.columns is None:
-            self._held += _record_lines(batch.rows)
-            self._see([time[:-1].encode() for time in batch.times])
-        else:
-            self._held += self._table_lines(batch.rows, batch.columns)
         self._rows += len(batch.rows)
-        whole = len(self._held) // _PIECE * _PIECE
-        ready = b"".join(self._compress(bytes(self._held[i : i + _PIECE])) for i in range(0, whole, _PIECE))
-        del self._held[:whole]
-        return ready
+        if batch.columns is None:
+            self._times.see([time[:-1].encode() for time in batch.times])
+            return self._stream.write(_record_lines(batch.rows))
+        return b"".join(map(self._stream.write, self._table_lines(batch.rows, batch.columns)))
+
+    def files(self) -> Sequence[tuple[str, bytes]]:
+        return ()
 
     def finish(self) -> bytes:
-        return self._compress(bytes(self._held)) + self._flush()
+        return self._stream.finish()
 
-    def _table_lines(self, rows: Iterable[msgspec.Raw], columns: Sequence[Column]) -> bytes:
+    def _table_lines(self, rows: Sequence[msgspec.Raw], columns: Sequence[Column]) -> Iterator[bytes]:
         template = line_template(columns)
         nested = [i for i, column in enumerate(columns) if column.type == "dynamic"]
-        time = next((i for i, column in enumerate(columns) if column == _TIME), None)
-        lines: list[bytes] = []
-        stamps: list[bytes] = []
-        for row in rows:
-            cells: Cells = _cells(row, len(columns))
+        time = next((i for i, column in enumerate(columns) if column == TIME), None)
+        for cells in cells_by_column(rows, len(columns)):
             if time is not None:
-                stamps.append(bytes(cells[time])[1:-2])
-            if nested:
-                changed = list(cells)
-                for i in nested:
-                    changed[i] = unwrap(changed[i])
-                cells = tuple(changed)
-            lines.append(template % cells)
-        self._see([stamp for stamp in stamps if len(stamp) > 1])  # a null leaves its inner "u"
-        return _checked(rawjson.without_line_ends(b"".join(lines)))
-
-    def _see(self, stamps: Sequence[bytes]) -> None:
-        """Widen the time range by stamps that lack their final ``Z``: so, text order is time order.
-
-        Fractions come with the zeros at their end cut off: ``.5`` sorts before ``.51``, ``.5Z`` after it.
-        """
-        if stamps:
-            first, last = min(stamps), max(stamps)
-            self._first = first if self._first is None else min(first, self._first)
-            self._last = last if self._last is None else max(last, self._last)
+                self._times.see(range_of(cells[time]))
+            for i in nested:
+                cells[i] = _unwrapped(cells[i])
+            yield _finished(b"".join([template % row for row in zip(*cells, strict=True)]))
 
 
 def line_template(columns: Sequence[Column]) -> bytes:
-    """Return a bytes template that makes a line of a row's cells: ``{"a":%b,"b":%b}``.
-
-    A name that stands twice gets a number, as Kusto gives it, so that no value hides another.
-    """
-    used: set[str] = set()
-    names = {column.name for column in columns}
-    members: list[bytes] = []
-    for column in columns:
-        name, number = column.name, 0
-        while name in used or (number and name in names):
-            number += 1
-            name = f"{column.name}{number}"
-        used.add(name)
-        members.append(msgspec.json.encode(name).replace(b"%", b"%%") + b":%b")
-    return b"{" + b",".join(members) + b"}\n"
+    """Return a bytes template that makes a line of a row's cells: ``{"a":%b,"b":%b}``."""
+    names = (msgspec.json.encode(column.name).replace(b"%", b"%%") for column in numbered(columns))
+    return b"{" + b",".join(name + b":%b" for name in names) + b"}\n"
 
 
-def unwrap(cell: msgspec.Raw | bytes) -> msgspec.Raw | bytes:
+def _unwrapped(cells: Cells) -> Cells:
+    """Return the cells of a ``dynamic`` column, unwrapped; all at once where nothing is odd about them."""
+    try:
+        texts = _texts(b"[" + b",".join(cells) + b"]")
+        values = [
+            _value(text) if text and text[0] in "{[" else cell
+            for text, cell in zip(texts, cells, strict=True)
+        ]
+    except rawjson.UNREADABLE:
+        return [_unwrap(cell) for cell in cells]
+    joined = b"".join(values)
+    return [_unwrap(cell) for cell in cells] if b"\n" in joined or b"\r" in joined else values
+
+
+def _unwrap(cell: msgspec.Raw) -> msgspec.Raw:
     """Return a ``dynamic`` cell as nested JSON when its text is an object or array, else as it came."""
     raw = bytes(cell)
     if raw[:1] in {b"{", b"["}:  # nested already
-        return rawjson.one_line(raw)
+        return msgspec.Raw(rawjson.one_line(raw))
     if raw[:2] not in {b'"{', b'"['}:
         return cell
     try:
-        nested = bytes(rawjson.decode(_text(raw).encode(), msgspec.Raw))
-        return rawjson.one_line(nested)
+        nested = rawjson.decode(_text(raw).encode(), msgspec.Raw)
+        return msgspec.Raw(rawjson.one_line(bytes(nested)))
     except rawjson.UNREADABLE:
         return cell  # not JSON after all: a string that begins like it
 
 
 def _record_lines(records: Iterable[msgspec.Raw]) -> bytes:
-    return _checked(b"".join(rawjson.one_line(bytes(record)) + b"\n" for record in records))
+    return _finished(b"".join(rawjson.one_line(bytes(record)) + b"\n" for record in records))
 
 
-def _cells(row: msgspec.Raw, count: int) -> Cells:
+def _finished(text: bytes) -> bytes:
+    """Return lines ready to be stored. Raises ProtocolError for what is not UTF-8: none could decode it."""
     try:
-        cells = _split(row)
-    except rawjson.UNREADABLE as error:
-        raise ProtocolError(f"a row of the answer is not a JSON array: {error}") from error
-    if len(cells) != count:
-        raise ProtocolError(f"a row of the answer has {len(cells)} cells, its table {count} columns")
-    return cells
-
-
-def _checked(text: bytes) -> bytes:
-    """Return the finished lines. Raises ProtocolError when they are not UTF-8: none could decode them."""
-    text = rawjson.restore(text)
-    if not text.isascii():
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise ProtocolError(f"the answer is damaged: it is not UTF-8 ({error.reason})") from error
-    return text
+        return rawjson.finished(text)
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"the answer is damaged: it is not UTF-8 ({error.reason})") from error

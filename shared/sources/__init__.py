@@ -3,6 +3,13 @@
 from collections.abc import Mapping
 
 from shared.model import SourceType
-from shared.sources import entra, log_analytics
+from shared.sources import aad_graph, audit_search, entra, log_analytics, log_analytics_search, search_jobs
 
-SOURCES: Mapping[str, SourceType] = {"log_analytics": log_analytics.TYPE, "entra": entra.TYPE}
+SOURCES: Mapping[str, SourceType] = {
+    "log_analytics": log_analytics.TYPE,
+    "log_analytics_search": log_analytics_search.TYPE,
+    "search_jobs": search_jobs.TYPE,
+    "entra": entra.TYPE,
+    "audit_search": audit_search.TYPE,
+    "aad_graph": aad_graph.TYPE,
+}

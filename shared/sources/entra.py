@@ -1,42 +1,130 @@
-"""Entra ID's directory audit log, through Microsoft Graph v1.0 ("List directoryAudits").
+"""Entra ID's logs through Microsoft Graph: directory audits, sign-ins, provisioning, risk detections.
 
-Graph's comparison is not documented to the tick, so each window is asked for a second wider on both sides,
-with ``ge`` and ``le``, and cut exactly here.
+Sources: "List directoryAudits", "List signIns", "List provisioningObjectSummary", "List riskDetections".
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from shared import rawjson
-from shared.errors import ProtocolError, ServiceError, UnavailableError
-from shared.model import Batch, Measured, Request, Send, Source, SourceType, Tools, Window
-from shared.paging import Page, pages
-from shared.windows import SECOND, format_second, from_datetime, parse_instant
+from shared import odata
+from shared.errors import DeniedError, ServiceError, UnavailableError
+from shared.model import Batch, Column, Pace, Reading, Request, Send, Source, SourceType, Tools, Window
+from shared.record_log import Cut, read_records
+from shared.tables import record_columns
+from shared.windows import SECOND, format_second, from_datetime
 
-PAGE_SIZE = 1000
 WAIT_SECONDS = 300.0
 """Answers of several minutes are seen in the field, and end well."""
 
 _MINIMUM = re.compile(r"Minimum allowed time for \w+ is ([0-9/]+ [0-9:]+ [AP]M)")
-_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,7}))?Z")
+_NOT_PREMIUM = "Authentication_RequestFromNonPremiumTenantOrB2CTenant"
+# Refusals that are seen to pass when the same request is sent again.
+_DOUBTFUL = (_NOT_PREMIUM, "not licensed for this feature", "Unsupported Query", "Invalid Skip Token")
+
+LogName = Literal["directoryAudits", "signIns", "provisioning", "riskDetections"]
+Events = Literal["interactive", "nonInteractive", "servicePrincipal", "managedIdentity"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """One log: where it is, which member is a record's time, and how Graph compares, pages and limits it.
+
+    ``columns`` are what a file with columns has of its records. ``retention`` is how long it keeps records
+    where it does not reliably say so itself: older ones may be left out without a word ("Microsoft Entra data
+    retention"). Only directory audits are seen to name their floor.
+    """
+
+    path: str
+    time_field: str
+    page_size: int
+    pace: Pace
+    needs: str
+    columns: tuple[Column, ...]
+    after: str = "ge"
+    before: str = "le"
+    retention: str | None = None
+
+
+_REPORTS = "the application permission AuditLog.Read.All, with an administrator's consent"
+_PREMIUM = "a licence for Microsoft Entra ID P1 or P2 in the tenant"
+_LOGS: Mapping[str, _Log] = {
+    "directoryAudits": _Log(
+        "/v1.0/auditLogs/directoryAudits",
+        "activityDateTime",
+        1000,
+        "graph_reports",
+        _REPORTS,
+        record_columns(
+            *("id", "activityDateTime:datetime", "activityDisplayName", "category", "correlationId"),
+            *("loggedByService", "operationType", "result", "resultReason"),
+        ),
+    ),
+    "signIns": _Log(
+        "/v1.0/auditLogs/signIns",
+        "createdDateTime",
+        1000,
+        "graph_reports",
+        f"{_REPORTS}, and {_PREMIUM}",
+        record_columns(
+            *("id", "createdDateTime:datetime", "userDisplayName", "userPrincipalName", "userId", "appId"),
+            *("appDisplayName", "ipAddress", "clientAppUsed", "correlationId", "conditionalAccessStatus"),
+            *("isInteractive:bool", "riskDetail", "riskState", "riskLevelAggregated"),
+            *("riskLevelDuringSignIn", "resourceDisplayName", "resourceId"),
+        ),
+        retention="30d",
+    ),
+    "provisioning": _Log(
+        "/v1.0/auditLogs/provisioning",
+        "activityDateTime",
+        1000,
+        "graph_reports",
+        f"{_REPORTS}, and {_PREMIUM}",
+        record_columns(
+            *("id", "activityDateTime:datetime", "provisioningAction", "durationInMilliseconds:long"),
+            *("jobId", "cycleId", "changeId", "tenantId"),
+        ),
+        after="gt",
+        before="lt",
+        retention="30d",
+    ),
+    "riskDetections": _Log(
+        "/v1.0/identityProtection/riskDetections",
+        "detectedDateTime",
+        500,
+        "graph_identity_protection",
+        "the application permission IdentityRiskEvent.Read.All, with an administrator's consent, and "
+        + _PREMIUM,
+        record_columns(
+            *("id", "detectedDateTime:datetime", "activityDateTime:datetime", "lastUpdatedDateTime:datetime"),
+            *("riskEventType", "riskLevel", "riskState", "riskDetail", "source", "detectionTimingType"),
+            *("activity", "userId", "userPrincipalName", "userDisplayName", "ipAddress", "correlationId"),
+        ),
+        retention="30d",  # P2 keeps 90 days, which an export then has to say
+    ),
+}
+_EVENT_TYPES: Mapping[Events, str] = {
+    "interactive": "interactiveUser",
+    "nonInteractive": "nonInteractiveUser",
+    "servicePrincipal": "servicePrincipal",
+    "managedIdentity": "managedIdentity",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export of this source is told: which log."""
+    """What an export of this source is told: which ``log``, of sign-ins which ``events``, and a ``filter``.
 
-    log: Literal["directoryAudits"]
+    Graph v1.0 has interactive sign-ins only; the others are in its beta version.
+    """
 
-
-class _Record(msgspec.Struct):
-    id: str
-    time: str = msgspec.field(name="activityDateTime")
+    log: LogName
+    events: Events | None = None
+    filter: str | None = None
 
 
 class Entra:
@@ -46,51 +134,61 @@ class Entra:
         self._options = options
         self._send = send
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the window's records, a batch for each page that the service answered.
 
-        A record that one walk shows twice, as pages that move under it may, is yielded once; records that
-        share an id but not their content are all kept. A walk needs no sizing, and its bounds leave nothing
-        out.
+        A walk needs no sizing, and its bounds leave nothing out.
         """
-        _ = measured, wide
-        seen: dict[bytes, str] = {}
-        for number, page in enumerate(self._walk(window, deadline)):
-            yield replace(_cut(page, window, seen), slices=1 if number == 0 else 0)
-
-    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
-        """Return how many records each window holds; Graph cannot count them, so they are read."""
-        return [sum(len(batch.rows) for batch in self.read(each, deadline, None)) for each in windows]
-
-    def _walk(self, window: Window, deadline: float) -> Iterator[Page]:
-        """Walk the window's pages, from a second before it where the log reaches so far back."""
+        window = reading.window
         try:
-            yield from self._pages(max(0, window.start - SECOND), window.end, deadline)
+            yield from self._walk(reading, max(0, window.start - SECOND))
         except ServiceError as error:
             floor = _floor(error)
+            if error.status in {401, 403}:
+                raise DeniedError.of(error, f"the app needs {_LOGS[self._options.log].needs}") from error
             if floor is None:
                 raise
+            if _LOGS[self._options.log].after == "gt":  # what lies on the floor itself cannot be asked for
+                floor += SECOND
             if floor > window.start:
                 raise UnavailableError(floor, f"Entra ID keeps nothing older: {error}") from error
         else:
             return
-        yield from self._pages(window.start, window.end, deadline)
+        yield from self._walk(reading, window.start)
 
-    def _pages(self, start: int, end: int, deadline: float) -> Iterator[Page]:
-        target = first_page(self._options.log, start, end)
-        return pages(self._send, Request("GET", target, wait=WAIT_SECONDS, deadline=deadline))
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        """Return how many records each window holds; Graph cannot count them, so they are read."""
+        return [sum(len(batch.rows) for batch in self.read(Reading(each, deadline))) for each in windows]
+
+    def release(self, reading: Reading) -> None:
+        """Graph keeps nothing for a walk."""
+
+    def _walk(self, reading: Reading, start: int) -> Iterator[Batch]:
+        log = _LOGS[self._options.log]
+        request = Request(
+            "GET",
+            first_page(self._options, start, reading.window.end),
+            wait=WAIT_SECONDS,
+            deadline=reading.deadline,
+            doubtful=_DOUBTFUL,
+            pace=log.pace,
+        )
+        return read_records(self._send, request, Cut(log.time_field, reading.window))
 
 
-def first_page(log: str, start: int, end: int) -> str:
+def first_page(options: Options, start: int, end: int) -> str:
     """Return the path and query of the first page from one whole second to a second after another."""
+    log = _LOGS[options.log]
     first, last = format_second(start), format_second(end + SECOND)
-    query = {
-        "$filter": f"activityDateTime ge {first} and activityDateTime le {last}",
-        "$top": str(PAGE_SIZE),
-    }
-    return f"/v1.0/auditLogs/{log}?{urlencode(query, quote_via=quote, safe='$:')}"
+    terms = [f"{log.time_field} {log.after} {first}", f"{log.time_field} {log.before} {last}"]
+    path = log.path
+    if options.events not in {None, "interactive"}:
+        path = path.replace("/v1.0/", "/beta/")
+        terms.append(f"signInEventTypes/any(t: t eq '{_EVENT_TYPES[options.events]}')")
+    if options.filter is not None:
+        terms.append(f"({options.filter})")
+    query = {"$filter": " and ".join(terms), "$top": str(log.page_size)}
+    return f"{path}?{urlencode(query, quote_via=quote, safe='$:')}"
 
 
 def _floor(error: ServiceError) -> int | None:
@@ -105,50 +203,19 @@ def _floor(error: ServiceError) -> int | None:
     return from_datetime(datetime.strptime(match[1], "%m/%d/%Y %I:%M:%S %p").replace(tzinfo=UTC))
 
 
-def _cut(page: Page, window: Window, seen: dict[bytes, str]) -> Batch:
-    """Return the page's records that belong to the window and were not seen before; ``seen`` grows."""
-    rows: list[msgspec.Raw] = []
-    times: list[str] = []
-    ids = set(seen.values())
-    repeated = 0
-    for raw in page.records:
-        try:
-            record = msgspec.json.decode(raw, type=_Record)
-            tick = record_tick(record.time)
-        except (*rawjson.UNREADABLE, ValueError) as error:
-            raise ProtocolError(
-                f"Microsoft Graph answered a record that cannot be placed: {error}"
-            ) from error
-        if not window.start <= tick < window.end:
-            continue
-        digest = hashlib.sha256(raw).digest()
-        if digest not in seen:
-            repeated += record.id in ids
-            ids.add(record.id)
-            seen[digest] = record.id
-            rows.append(raw)
-            times.append(record.time)
-    return Batch(
-        rows=rows,
-        times=times,
-        answer_bytes=len(page.body),
-        repeated_ids=repeated,
-        served_at=page.served_at,
-    )
-
-
-def record_tick(text: str) -> int:
-    """Return the tick of a record's time, whose fraction has up to seven digits, zeros at its end cut off.
-
-    Raises ValueError for any other form: a record that is misread would be in no window, or in two.
-    """
-    if not _TIME.fullmatch(text):
-        raise ValueError(f"{text!r} is not a time such as 2026-11-21T10:00:00.1234567Z")
-    return parse_instant(text)
-
-
-def _check(_options: msgspec.Struct) -> Iterator[tuple[str, str, str]]:
-    return iter(())
+def _check(options: msgspec.Struct) -> Iterator[tuple[str, str, str]]:
+    assert isinstance(options, Options)  # noqa: S101  the registry pairs this check with these options
+    if options.events is not None and options.log != "signIns":
+        yield "events", repr(options.events), "nothing: only signIns come in several kinds"
+    if options.filter is None:
+        return
+    wrong = odata.problem(options.filter)
+    if wrong:
+        yield "filter", wrong, "one OData filter, as in \"loggedByService eq 'Core Directory'\""
+        return
+    taken = {_LOGS[options.log].time_field: "the window", "signInEventTypes": "the key events"}
+    for name in odata.names(options.filter) & taken.keys():
+        yield "filter", name, f"a filter without it: {taken[name]} decides that"
 
 
 def _identity(options: msgspec.Struct, tenant_id: str | None) -> Mapping[str, str]:
@@ -157,7 +224,18 @@ def _identity(options: msgspec.Struct, tenant_id: str | None) -> Mapping[str, st
         raise ValueError(
             "the app setting AZURE_TENANT_ID, so that one name never comes to hold two tenants' records"
         )
-    return {"tenant": tenant_id.lower(), "log": options.log}
+    identity = {"tenant": tenant_id.lower(), "log": options.log}
+    return identity if options.log != "signIns" else {**identity, "events": options.events or "interactive"}
+
+
+def _retention(options: msgspec.Struct) -> str | None:
+    assert isinstance(options, Options)  # noqa: S101  the registry pairs this with these options
+    return _LOGS[options.log].retention
+
+
+def _columns(options: msgspec.Struct) -> tuple[Column, ...]:
+    assert isinstance(options, Options)  # noqa: S101  the registry pairs this with these options
+    return _LOGS[options.log].columns
 
 
 def _open(options: msgspec.Struct, tools: Tools) -> Source:
@@ -174,4 +252,7 @@ TYPE = SourceType(
     check=_check,
     identity=_identity,
     open=_open,
+    paged=True,
+    retention_of=_retention,
+    columns=_columns,
 )

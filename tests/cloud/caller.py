@@ -7,7 +7,9 @@ import requests
 from local.cloud import Cloud, Limits
 
 END = "2026-11-21T12:00:00Z"
-NO_RATES = Limits(queries=None, reports=None, retention_days=None)
+NO_RATES = Limits(
+    queries=None, reports=None, identity_protection=None, retention_days=None, risk_retention_days=None
+)
 
 
 class Caller:
@@ -60,5 +62,25 @@ class Caller:
 
     def audits(self, path: str = "/v1.0/auditLogs/directoryAudits", **options: str) -> requests.Response:
         """Ask Graph for directory audits; option names are given without their dollar."""
+        return self.graph(path, **options)
+
+    def graph(self, path: str, **options: str) -> requests.Response:
+        """Ask Graph; option names are given without their dollar."""
         named = {f"${name}": value for name, value in options.items()}
         return self.call("GET", path, "https://graph.microsoft.com", params=named)
+
+    def walk(self, path: str, **options: str) -> list[list[dict[str, Any]]]:
+        """Every page of a walk through one of Graph's logs that succeeds."""
+        answer = self.graph(path, **options)
+        pages = []
+        while True:
+            assert answer.status_code == 200, answer.text
+            document = answer.json()
+            pages.append(document["value"])
+            if "@odata.nextLink" not in document:
+                return pages
+            answer = self.call("GET", document["@odata.nextLink"], "https://graph.microsoft.com")
+
+    def found(self, path: str, **options: str) -> list[dict[str, Any]]:
+        """Every record of such a walk."""
+        return [record for page in self.walk(path, **options) for record in page]

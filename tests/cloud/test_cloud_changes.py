@@ -94,7 +94,7 @@ def test_an_audit_can_change_its_body(caller: Caller) -> None:
     assert caller.cloud.audits() == [first | {"result": "failure", "resultReason": "late"}, *others]
     caller.cloud.replace_audit(first["id"], {"activityDateTime": "2020-01-01T00:00:00Z"})
     assert caller.cloud.audits()[-1]["id"] == first["id"]
-    with pytest.raises(ValueError, match="no directory audit with the id 'unknown'"):
+    with pytest.raises(ValueError, match="no record of directoryAudits with the id 'unknown'"):
         caller.cloud.replace_audit("unknown", {})
     with pytest.raises(ValueError, match="needs an id"):
         caller.cloud.replace_audit(first["id"], {"activityDateTime": None})

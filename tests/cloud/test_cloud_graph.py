@@ -10,29 +10,16 @@ from tests.cloud.caller import Caller
 PATH = "/v1.0/auditLogs/directoryAudits"
 
 
-def walk(caller: Caller, **options: str) -> list[list[dict[str, Any]]]:
-    """Every page of a walk."""
-    answer = caller.audits(**options)
-    pages = []
-    while True:
-        assert answer.status_code == 200, answer.text
-        document = answer.json()
-        pages.append(document["value"])
-        if "@odata.nextLink" not in document:
-            return pages
-        answer = caller.call("GET", document["@odata.nextLink"], "https://graph.microsoft.com")
-
-
 def test_a_walk_gives_every_record_once_newest_first(shared: Caller) -> None:
     """Short and empty pages lie in between, and the last page has no next link."""
-    pages = walk(shared, top="40")
+    pages = shared.walk(PATH, top="40")
     assert [len(page) for page in pages[:5]] == [40, 38, 0, 40, 40]
     assert [record for page in pages for record in page] == shared.cloud.audits()
 
 
 def test_a_walk_without_top_has_pages_of_a_thousand(shared: Caller) -> None:
     """The default is the greatest page."""
-    assert [len(page) for page in walk(shared)] == [300]
+    assert [len(page) for page in shared.walk(PATH)] == [300]
 
 
 def test_a_page_asked_twice_is_the_same(shared: Caller) -> None:
@@ -47,12 +34,12 @@ def test_ge_and_le_are_inclusive_to_the_tick(caller: Caller) -> None:
     times = [f"2026-11-21T10:00:00.{tail}Z" for tail in ("1234566", "1234567", "1234568")]
     caller.cloud.add_audits([{"id": time, "activityDateTime": time} for time in times])
     between = f"activityDateTime ge {times[1]} and activityDateTime le {times[1]}"
-    assert [record["id"] for page in walk(caller, filter=between) for record in page] == [times[1]]
+    assert [record["id"] for record in caller.found(PATH, filter=between)] == [times[1]]
 
 
 def test_gt_is_ignored_as_the_service_ignores_it(shared: Caller) -> None:
     """An undocumented operator brings everything back."""
-    assert len(walk(shared, filter="activityDateTime gt 2026-11-21T11:59:59Z")[0]) == 300
+    assert len(shared.walk(PATH, filter="activityDateTime gt 2026-11-21T11:59:59Z")[0]) == 300
 
 
 @pytest.mark.parametrize(
@@ -90,7 +77,7 @@ def test_gt_is_ignored_as_the_service_ignores_it(shared: Caller) -> None:
 )
 def test_documented_filters_work(shared: Caller, text: str, matches: Any) -> None:
     """The filtered walk is what a filter in Python leaves."""
-    found = [record for page in walk(shared, filter=text) for record in page]
+    found = shared.found(PATH, filter=text)
     assert found == [record for record in shared.cloud.audits() if matches(record)]
     assert found
 
@@ -164,7 +151,7 @@ def test_below_the_retention_floor_is_an_error(tmp_path: Any) -> None:
             [{"id": day, "activityDateTime": f"{day}T00:00:00Z"} for day in ("2026-10-21", "2026-10-22")]
         )
         client = Caller(cloud)
-        assert [record["id"] for page in walk(client) for record in page] == ["2026-10-22"]
+        assert [record["id"] for record in client.found(PATH)] == ["2026-10-22"]
         assert client.audits(filter="activityDateTime ge 2026-10-22T00:00:00Z").status_code == 200
         refused = client.audits(filter="activityDateTime ge 2026-10-21T23:59:59.9999999Z")
         assert refused.status_code == 400
@@ -205,4 +192,4 @@ def test_late_records_appear_in_new_walks_only(caller: Caller) -> None:
     link = caller.audits(top="15").json()["@odata.nextLink"]
     caller.cloud.add_audits([{}])
     assert len(caller.call("GET", link, "https://graph.microsoft.com").json()["value"]) == before - 15
-    assert len(walk(caller)[0]) == before + 1
+    assert len(caller.walk(PATH)[0]) == before + 1

@@ -6,7 +6,7 @@ import pytest
 
 from local.cloud import INGESTION_TIME
 from local.compare import ticks
-from tests.completeness.world import World, at
+from tests.completeness.world import World, at, small_pages_of
 
 EDGE_TICKS = (-2, -1, 0, 1, 2)
 EDGES = [ticks(at(hour)) + tick for hour in ("10:00", "11:00", "12:00") for tick in EDGE_TICKS]
@@ -63,7 +63,7 @@ def test_records_of_one_instant_across_a_page_edge_land_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same time on both sides of a page's edge, and of a window's, is no reason to skip or to repeat."""
-    monkeypatch.setattr("shared.sources.entra.PAGE_SIZE", 5)
+    small_pages_of(monkeypatch)
     for time in ("10:59:59.9999999", "11:00:00", "11:30:00.5"):
         world.cloud.add_audits([{"activityDateTime": at(time)} for _ in range(12)])
     world.start(world.audits())

@@ -10,13 +10,13 @@ import pytest
 
 from local.compare import ticks
 from shared.model import Request, Response
-from tests.completeness.world import World, at, intercept
+from tests.completeness.world import World, at, intercept, small_pages_of
 
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for pages of five records."""
-    monkeypatch.setattr("shared.sources.entra.PAGE_SIZE", 5)
+    small_pages_of(monkeypatch)
 
 
 def audits(count: int, hour: str = "11") -> list[dict[str, Any]]:

@@ -187,7 +187,7 @@ def test_a_recheck_that_fails_is_tried_again(world: World) -> None:
     world.start(world.table())
     world.drain()
     world.clock.tick = ticks(at("13:20"))
-    world.cloud.fail("log_analytics", "403", count=None)
+    world.cloud.fail("log_analytics", "404", count=None)
     world.drain()
     assert {each["reason"] for each in world.coverage()["failures"]} == {"schedule", "recheck"}
     world.cloud.clear_faults()

@@ -11,10 +11,9 @@ import pytest
 
 from local.cloud import INGESTION_TIME
 from local.compare import ticks
-from shared import query_api, slices
+from shared import log_reader, query_api, slices
 from shared.errors import DeadlineError, IncompleteAnswerError
 from shared.model import Request, Response
-from shared.sources import log_analytics
 from tests.completeness.conftest import MakeWorld
 from tests.completeness.world import NO_RATES, World, at, intercept, spread
 
@@ -53,7 +52,7 @@ def test_rows_beyond_the_byte_limit_land_however_the_cut_is_signalled(world: Wor
 
 def test_an_answer_at_the_row_cap_is_not_believed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Just as many rows as an answer holds at most may be all of them or not: the slice is halved."""
-    for module in (query_api, log_analytics):
+    for module in (query_api, log_reader):
         monkeypatch.setattr(module, "MAX_ROWS", 50)
     world.cloud.set_limits(rows=50)
     world.cloud.add_rows("Event", spread(50, "10:00", "11:00"))
@@ -197,7 +196,7 @@ def test_a_failing_slice_fails_the_window_as_a_whole(world: World) -> None:
     world.cloud.add_rows("Event", spread(150, "10:00", "11:00"))
     world.start(world.table())
     world.clock.tick = ticks(at("11:20"))
-    world.cloud.fail("log_analytics", "403", nth=6, count=1)
+    world.cloud.fail("log_analytics", "404", nth=6, count=1)
     world.drain()
     assert world.landed() == []
     assert len(world.documents("events/failures/")) == 1

@@ -37,7 +37,7 @@ def test_verify_answers_every_field_when_all_is_well(exported: World) -> None:
     """What was counted, and that nothing is wrong."""
     assert exported.verify(*RANGE, deep=True) == {
         "export": "events", "start": at("10:00:00"), "end": at("12:00:00"), "windows": 2, "rows": 20,
-        "complete": 2, "missing": [], "differing": [], "damaged": [], "unavailable": [], "deep": True,
+        "complete": 2, "not_compared": 0, "missing": [], "differing": [], "damaged": [], "unavailable": [], "deep": True,
         "repair": False,
     }  # fmt: skip
 
@@ -185,7 +185,7 @@ def test_coverage_answers_every_field(world: World) -> None:
     world.clock.tick = ticks(at("11:20"))
     world.drain()
     world.clock.tick = ticks(at("14:20"))
-    world.cloud.fail("log_analytics", "403", count=1)
+    world.cloud.fail("log_analytics", "404", count=1)
     newest, second = world.plan()
     world.deliver(newest)
     id_ = world.backfill(at("06:00"), at("08:00"))["id"]
@@ -206,6 +206,7 @@ def test_coverage_answers_every_field(world: World) -> None:
             {"start": at("12:00:00"), "end": at("13:00:00"), "reason": "schedule"},
         ],
         "failures": [{"start": at("13:00:00"), "end": at("14:00:00"), "reason": "schedule", "times": 1}],
+        "denied": None,
         "backfills": [{"id": id_, "start": at("06:00:00"), "end": at("08:00:00"), "force": False}],
     }
     assert second.window.end == ticks(at("13:00"))

@@ -16,16 +16,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from backports import zstd
+
 from local.cloud import INGESTION_TIME, Cloud
 from local.compare import freeze, instant, ticks
 
 Row = Mapping[str, Any]
+_TIMES = ("TimeGenerated", "detectedDateTime", "createdDateTime", "activityDateTime", "activityDate",
+          "signinDateTime")  # fmt: skip
+"""What a row's own time is called; of two, the first is the one."""
+
 Timed = tuple[int, Row]
 """A row of the source as it should be stored, and the tick that puts it into a window."""
 
 _NAME = re.compile(
     r"(?P<export>[^/]+)/window_date=(?P<date>[0-9-]{10})/window_hour=(?P<hour>\d\d)/"
-    r"(?P<start>\d{8}T\d{6}Z)_(?P<end>\d{8}T\d{6}Z)\.(?P<extension>jsonl(?:\.gz)?)"
+    r"(?P<start>\d{8}T\d{6}Z)_(?P<end>\d{8}T\d{6}Z)\.(?P<extension>jsonl(?:\.gz|\.zst)?|csv(?:\.gz)?|parquet)"
 )
 
 
@@ -51,7 +57,11 @@ class Landed:
     @property
     def lines(self) -> list[bytes]:
         """Its lines, which end at a line feed and at nothing else."""
-        text = gzip.decompress(self.content) if self.name.endswith(".gz") else self.content
+        text = self.content
+        if self.name.endswith(".gz"):
+            text = gzip.decompress(text)
+        elif self.name.endswith(".zst"):
+            text = zstd.decompress(text)
         lines = text.split(b"\n")
         assert lines.pop() == b"", f"{self.name}: the last line has no end"
         return lines
@@ -153,7 +163,7 @@ def _own_problems(blob: Landed) -> Iterator[str]:
     rows = blob.rows
     if blob.metadata["rows"] != str(len(rows)):
         yield f"the receipt says {blob.metadata['rows']} rows, there are {len(rows)}"
-    times = [str(time) for row in rows if (time := row.get("TimeGenerated", row.get("activityDateTime")))]
+    times = [str(time) for row in rows if (time := next(filter(None, map(row.get, _TIMES)), None))]
     for key, extreme in (("first_time", min), ("last_time", max)):
         wanted = extreme(map(ticks, times)) if times else None
         given = blob.metadata[key]

@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,8 +26,10 @@ from shared.auditor import BackfillBody, VerifyBody, read_range
 from shared.clouds import Api
 from shared.errors import ExportError
 from shared.model import KINDS, Message, Request, Response, Send
+from shared.sources import entra
+from shared.startup import read_settings
 from shared.transport import Transport
-from shared.wiring import App, read_settings
+from shared.wiring import App
 from tests.completeness.truth import Landed, Timed, audits_at_source, problems, rows_at_source
 
 MINUTE = 60 * SECOND
@@ -41,7 +44,7 @@ NOW = f"{TODAY}T12:20:00Z"
 DELIVERIES = 5
 """How often the queue delivers a message before it counts as poison (host.json)."""
 
-NO_RATES = Limits(queries=None, reports=None)
+NO_RATES = Limits(queries=None, reports=None, identity_protection=None)
 """The services' limits without those on how often they may be asked, which need real time to pass."""
 
 
@@ -52,7 +55,9 @@ DATE_AHEAD = 40 * DAY
 def options(date_ahead: int = DATE_AHEAD) -> Options:
     """Return a cloud's options: it holds nothing, and its Date is so many ticks ahead of a new world."""
     date_offset = (ticks(NOW) + date_ahead - UNIX_EPOCH) / SECOND - time.time()
-    return Options(events=0, audits=0, limits=NO_RATES, token_seconds=10**7, date_offset=date_offset)
+    nothing = {"events": 0, "audits": 0, "sign_ins": 0, "provisionings": 0, "risk_detections": 0}
+    nothing |= {"search_records": 0, "activities": 0}
+    return Options(limits=NO_RATES, token_seconds=10**7, date_offset=date_offset, **nothing)  # type: ignore[arg-type]  # counts
 
 
 def at(time_of_day: str, day: str = TODAY) -> str:
@@ -132,6 +137,7 @@ class World:
         (self.folder / "exports.toml").write_text("\n".join(entries), encoding="utf-8")
         environment = {
             **self.cloud.environment(),
+            "EXPORT_GRAPH_REQUESTS": "999",
             "AzureWebJobsStorage": self._storage,
             "EXPORT_CONTAINER": self.container,
             **settings,
@@ -149,6 +155,26 @@ class World:
         """An entry that exports the directory audits from 10:00 on."""
         given = {"source": "entra", "log": "directoryAudits"}
         return _entry({"name": name, **given, "start": at("10:00"), **keys})
+
+    def log(self, log: str, **keys: object) -> str:
+        """An entry that exports a log of Graph from 10:00 on, named after it in small letters."""
+        return _entry(
+            {"name": log.lower(), "source": "entra", "log": log, "start": at("10:00"), **keys},
+        )
+
+    def search(self, name: str = "search", **keys: object) -> str:
+        """An entry that exports all rows of a workspace from 10:00 on through the retired search API."""
+        given = {"source": "log_analytics_search", "resource": self.cloud.workspace_resource_ids[0]}
+        return _entry({"name": name, **given, "start": at("10:00"), **keys})
+
+    def report(self, report: str, **keys: object) -> str:
+        """An entry that exports a report of Azure AD Graph from 10:00 on, named after it in small letters."""
+        given = {"source": "aad_graph", "tenant": "%AZURE_TENANT_ID%", "report": report}
+        return _entry({"name": report.lower(), **given, "start": at("10:00"), **keys})
+
+    def searched(self, name: str = "searched", **keys: object) -> str:
+        """An entry that exports the unified audit log from 10:00 on."""
+        return _entry({"name": name, "source": "audit_search", "start": at("10:00"), **keys})
 
     def pass_time(self, hours: float) -> None:
         """Let time pass."""
@@ -260,6 +286,14 @@ class World:
         found = problems(blobs, self.events() if source is None else source, first, last)
         assert not found, "\n".join(found)
 
+    def records(self, log: str, time_field: str, **having: object) -> list[Timed]:
+        """The records of a log of Microsoft Graph, as they should be stored; those with some values only."""
+        return [
+            (ticks(str(each[time_field])), each)
+            for each in self.cloud.records(log)
+            if all(each.get(name) == value for name, value in having.items())
+        ]
+
     def check_audits(self, source: Sequence[Timed] | None = None, **how: str) -> None:
         """Assert the same of the directory audits."""
         self.check(audits_at_source(self.cloud) if source is None else source, export="audits", **how)
@@ -273,6 +307,12 @@ def _entry(keys: Mapping[str, object]) -> str:
     """An entry of the exports file; a key that is None is left out. JSON texts are TOML texts too."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if value is not None]
     return "\n".join(["[[export]]", *lines, ""])
+
+
+def small_pages_of(patch: pytest.MonkeyPatch, size: int = 5) -> None:
+    """Ask Microsoft Graph for pages of so many records."""
+    for name, log in entra._LOGS.items():
+        patch.setitem(entra._LOGS, name, replace(log, page_size=size))
 
 
 Look = Callable[[Request], None]
@@ -295,6 +335,25 @@ def intercept(patch: pytest.MonkeyPatch, *, before: Look | None = None, after: C
         return watched
 
     patch.setattr(Transport, "sender", sender)
+
+
+Table = tuple[list[tuple[str, str]], list[str]]
+"""Columns as (name, Kusto type), and rows as JSON texts."""
+
+
+def answering(patch: pytest.MonkeyPatch, table_of: Callable[[str], Table]) -> None:
+    """Have the service answer each question for rows with a table of our own; counts stay its own."""
+
+    def change(request: Request, response: Response) -> Response:
+        query = json.loads(request.body or b"{}").get("query", "")
+        if "window_start" not in query or "summarize" in query:
+            return response
+        columns, rows = table_of(query)
+        described = json.dumps([{"name": name, "type": kind} for name, kind in columns])
+        text = f'{{"tables":[{{"name":"PrimaryResult","columns":{described},"rows":[{",".join(rows)}]}}]}}'
+        return replace(response, body=text.encode("utf-8"))
+
+    intercept(patch, after=change)
 
 
 def spread(count: int, start: str, end: str, **values: object) -> list[dict[str, Any]]:

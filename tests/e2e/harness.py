@@ -90,6 +90,7 @@ class World:
             "AzureFunctionsWebHost__hostid": self.container,
             "EXPORT_CONTAINER": self.container,
             "EXPORTS_FILE": str(folder / "exports.toml"),
+            "EXPORT_GRAPH_REQUESTS": "999",
         }
         self.processes: list[HostProcess] = []
         blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
@@ -172,7 +173,7 @@ class World:
 
     def landed(self, export: str = "events") -> list[Landed]:
         """An export's blobs, oldest window first."""
-        blobs = _read_all(self.data, f"{export}/")
+        blobs = _read_all(self.data, f"{export}/window_date=")
         return sorted(blobs, key=lambda blob: blob.window)
 
     def windows(self, export: str = "events") -> list[tuple[int, int]]:

@@ -145,6 +145,11 @@ class StormyContainer:
         blobs = self._worker().call(lambda: list(self._inner.list(prefix, metadata=metadata)))
         return iter(blobs)
 
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names under a prefix."""
+        names = self._worker().call(lambda: list(self._inner.names(prefix)))
+        return iter(names)
+
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Upload one block."""
         self._worker().call(lambda: self._inner.stage(name, block, data))

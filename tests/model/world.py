@@ -14,8 +14,9 @@ from shared.auditor import BackfillBody, VerifyBody
 from shared.errors import DeadlineError, ExportError
 from shared.model import KINDS, Kind, Message, Request, Response, Send, Window
 from shared.settings import Settings
+from shared.startup import read_settings
 from shared.windows import HOUR, MINUTE, SECOND, format_second
-from shared.wiring import App, read_settings
+from shared.wiring import App
 from tests.model.graph import AuditLog
 from tests.model.log_analytics import Workspace
 from tests.model.scenario import INVOCATION, MAX_SKEW, Entry, Scenario, reconfigured, toml

@@ -7,8 +7,11 @@ import msgspec
 
 from shared.configs import Config, canonical, digest
 from shared.errors import UnavailableError
-from shared.model import Batch, Export, Kind, Measured, Message, Reason, Source, SourceType, Tools, Window
+from shared.listing import Lengths
+from shared.model import Batch, Export, Kind, Message, Reading, Reason, Source, SourceType, Tools, Window
 from shared.windows import (
+    DAY,
+    HOUR,
     MINUTE,
     SECOND,
     format_duration,
@@ -20,6 +23,8 @@ from shared.windows import (
 
 NOW = parse_instant("2026-11-21T12:20:00Z")
 ROW_EVERY = 10 * MINUTE
+LENGTHS = Lengths(HOUR, 7 * DAY)
+"""How long the windows of any export of the tests are, for finding what is stored."""
 
 
 class FakeClock:
@@ -171,9 +176,9 @@ class FakeSource:
         self.gone: set[str] = set()
         self.served_at: int | None = None
         self.forgets = 0
-        self.read_windows: list[Window] = []
+        self.readings: list[Reading] = []
+        self.released: list[Reading] = []
         self.counted: list[list[Window]] = []
-        self.measured: list[Measured | None] = []
 
     def holds(self, window: Window, *, wide: bool = True) -> list[str]:
         """Return the rows of a window, as widely as it can look or not, in order of time."""
@@ -184,21 +189,14 @@ class FakeSource:
         ]
         return sorted(row for row in [*rows_of(window), *known] if row not in self.gone)
 
-    def read(
-        self,
-        window: Window,
-        deadline: float,  # noqa: ARG002 - the clock stands still
-        measured: Measured | None,
-        *,
-        wide: bool = False,
-    ) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the window's rows."""
-        self.read_windows.append(window)
-        self.measured.append(measured)
+        window = reading.window
+        self.readings.append(reading)
         if self.errors:
             raise self.errors.pop(0)
         self._check(window)
-        rows = self.holds(window, wide=wide)
+        rows = self.holds(window, wide=reading.wide)
         for at in range(0, len(rows), self.size):
             part = rows[at : at + self.size]
             yield Batch(
@@ -208,7 +206,16 @@ class FakeSource:
                 served_at=self.served_at,
             )
 
-    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:  # noqa: ARG002 - see read
+    @property
+    def read_windows(self) -> list[Window]:
+        """Return the windows that were read, in their order."""
+        return [reading.window for reading in self.readings]
+
+    def release(self, reading: Reading) -> None:
+        """Take down which readings nothing is kept for any more."""
+        self.released.append(reading)
+
+    def count(self, windows: Sequence[Window], deadline: float) -> list[int]:  # noqa: ARG002 - no clock here
         """Return how many rows each window holds."""
         self.counted.append(list(windows))
         if self.errors:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
-from shared.model import Batch, Container, Measured, Source, Window
+from shared.model import Batch, Container, Reading, Source, Window
 
 Act = Callable[[], Any]
 Interfere = Callable[[str, Act], Any]
@@ -61,7 +61,7 @@ class _Container:
         def step(*positional: Any, **named: Any) -> Any:
             def act() -> Any:
                 result = call(*positional, **named)
-                return iter(list(result)) if method == "list" else result
+                return iter(list(result)) if method in {"list", "names"} else result
 
             return self._interfere(f"{method} {positional[0]}", act)
 
@@ -73,12 +73,12 @@ class _Source:
         self._inner = inner
         self._interfere = interfere
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
-        read = self._inner.read
-        yield from self._interfere("source", lambda: list(read(window, deadline, measured, wide=wide)))
+    def read(self, reading: Reading) -> Iterator[Batch]:
+        yield from self._interfere("source", lambda: list(self._inner.read(reading)))
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         counts: list[int] = self._interfere("count", lambda: self._inner.count(windows, deadline))
         return counts
+
+    def release(self, reading: Reading) -> None:
+        self._interfere("release", lambda: self._inner.release(reading))

@@ -38,6 +38,10 @@ class MemoryContainer:
         for name, blob in found:
             yield blob if metadata else Blob(name, blob.etag, blob.size)
 
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names that ``list`` finds."""
+        return (blob.name for blob in self.list(prefix))
+
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Keep one block aside. The ids of all blocks of a blob have one length ("Put Block")."""
         with self._lock:

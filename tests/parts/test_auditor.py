@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.auditor import ANSWER_SECONDS, BackfillBody, VerifyBody
+from shared.auditor import ANSWER_SECONDS, BackfillBody, VerifyBody, read_span
 from shared.errors import BadRequestError, ExportError, NotFoundError, OriginError, UnavailableError
 from shared.model import Kind, Window
 from shared.windows import DAY, HOUR
@@ -53,8 +53,43 @@ def test_coverage_of_a_settled_export() -> None:
         "unavailable": [],
         "in_flight": [],
         "failures": [],
+        "denied": None,
         "backfills": [],
     }
+
+
+def test_coverage_of_a_span() -> None:
+    """What is covered, missing and lost is cut to it; a window that reaches into it counts with its share."""
+    world = settled_world()
+    (blob,) = [each for each in world.data.list("") if "window_hour=09" in each.name]
+    world.data.delete(blob.name)
+    span = read_span({"start": "2026-11-21T08:30:00Z", "end": "2026-11-21T10:30:00Z"})
+    found = world.auditor().coverage("events", span)
+    half_past = "2026-11-21T08:30:00Z"
+    assert found["covered"] == [
+        {"start": half_past, "end": NINE},
+        {"start": TEN, "end": "2026-11-21T10:30:00Z"},
+    ]
+    assert found["gaps"] == [{"start": NINE, "end": TEN}]
+    assert (found["origin"], found["due_until"]) == (EIGHT, TWELVE), "the rest is the export's"
+    assert world.auditor().coverage("events")["gaps"] == [{"start": NINE, "end": TEN}]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"start": EIGHT}, "end"),
+        ({"end": EIGHT}, "start"),
+        ({"start": EIGHT, "end": "soon"}, "end"),
+        ({"start": NINE, "end": EIGHT}, "end"),
+        ({"start": "2026-11-21T08:00:00.5Z", "end": NINE}, "start"),
+    ],
+)
+def test_a_span_that_is_none_is_refused(parameters: dict[str, str], field: str) -> None:
+    """Half a span, or one the wrong way round, is named and not guessed at."""
+    with pytest.raises(BadRequestError, match=field):
+        read_span(parameters)
+    assert read_span({"code": "a key"}) is None
 
 
 def test_coverage_tells_everything_that_is_not_covered() -> None:
@@ -114,6 +149,7 @@ def test_what_is_complete_is_said_to_be(kind: Kind, *, deep: bool) -> None:
         "windows": 4,
         "rows": 24,
         "complete": 4,
+        "not_compared": 0,
         "missing": [],
         "differing": [],
         "damaged": [],

@@ -143,6 +143,7 @@ def test_a_long_listing_is_whole(azurite: Azurite, monkeypatch: pytest.MonkeyPat
     client = container._client()  # pages of 5,000 are too long for a test
     monkeypatch.setattr(container, "_client", lambda: _SmallPages(client))
     assert [blob.name for blob in container.list("a/")] == names
+    assert list(container.names("a/")) == names
 
 
 class _SmallPages:
@@ -151,6 +152,9 @@ class _SmallPages:
 
     def list_blobs(self, **options: Any) -> Any:
         return self._client.list_blobs(results_per_page=5, **options)
+
+    def list_blob_names(self, **options: Any) -> Any:
+        return self._client.list_blob_names(results_per_page=5, **options)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_nothing_is_there_at_first(container: Container) -> None:
     assert container.head("blob") is None
     assert container.read("blob") is None
     assert list(container.list("")) == []
+    assert list(container.names("")) == []
     container.delete("blob")
 
 
@@ -244,6 +245,8 @@ def test_a_listing_is_of_a_prefix_and_in_order(container: Container) -> None:
     assert [blob.name for blob in container.list("b/")] == ["b/1", "b/10", "b/2"]
     assert [blob.name for blob in container.list("")] == ["a/1", "b", "b/1", "b/10", "b/2", "bc"]
     assert [blob.size for blob in container.list("b/1")] == [3, 4]
+    for prefix in ("b/", "", "c"):
+        assert list(container.names(prefix)) == [blob.name for blob in container.list(prefix)]
     assert {len(blob.metadata) for blob in container.list("")} == {0}
     assert [blob.metadata for blob in container.list("b/1", metadata=True)] == [{"is": "b_1"}, {"is": "b_10"}]
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared import staging as staging_module
 from shared.errors import ConflictError, DeadlineError, ServiceError, StorageError, TransportError
-from shared.model import Batch, Measured, Receipt, Window
+from shared.model import Batch, Measured, Reading, Receipt, Window
 from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
 from shared.windows import HOUR
@@ -109,7 +109,7 @@ def test_a_window_without_rows_is_a_valid_empty_file(format_: str, *, empty: boo
     """It is stored like any other, so that it is covered and its receipt says: no rows."""
 
     class Empty(FakeSource):
-        def read(self, *_positional: Any, **_named: Any) -> Iterator[Batch]:
+        def read(self, reading: Reading) -> Iterator[Batch]:  # noqa: ARG002 - whatever is asked
             yield Batch([])
 
     world = planned_world(format_=format_)
@@ -151,7 +151,11 @@ def test_the_source_learns_what_its_neighbours_held() -> None:
         world.exporter(source=source).run(order(world.exports[0], between(start, end)))
     world.exports = [make_export(pipeline="other")]
     world.exporter(source=source).run(order(world.exports[0], between("08:00", "09:00")))
-    assert source.measured == [None, Measured(rows=6 / HOUR, answer_bytes=200 / HOUR), None]
+    assert [reading.measured for reading in source.readings] == [
+        None,
+        Measured(rows=6 / HOUR, answer_bytes=200 / HOUR),
+        None,
+    ]
 
 
 def test_an_error_that_a_retry_can_mend_is_raised() -> None:
@@ -207,9 +211,9 @@ def test_a_window_that_takes_too_long_is_given_back() -> None:
     world = planned_world()
 
     class Slow(FakeSource):
-        def read(self, window: Window, deadline: float, *rest: Any, **named: Any) -> Iterator[Batch]:
-            assert deadline == world.clock.monotonic() + DEADLINE_SECONDS
-            for batch in super().read(window, deadline, *rest, **named):
+        def read(self, reading: Reading) -> Iterator[Batch]:
+            assert reading.deadline == world.clock.monotonic() + DEADLINE_SECONDS
+            for batch in super().read(reading):
                 world.clock.sleep(DEADLINE_SECONDS * 0.6)
                 yield batch
 
@@ -256,7 +260,7 @@ def test_a_failure_at_any_step_costs_nothing(*, after: bool, crash: bool) -> Non
             break
         happened.append(step.partition(" ")[0])
     assert happened == [
-        "read", "write", *["list"] * 4, "write", "source", "stage", "commit", *["list"] * 2
+        "read", "write", *["list"] * 4, "write", "source", "stage", "commit", "release", *["list"] * 2
     ]  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import logging
+import re
+import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,10 @@ from local.azurite import Azurite
 from local.cloud import Cloud, Options
 from local.cloud.options import Limits
 from local.environment import ROOT
+from shared import VERSION
+from shared.attempts import Attempts
+from shared.auth import Tokens
+from shared.blob_store import BlobStore
 from shared.errors import BadRequestError, ExportError, ServiceError
 from shared.exporter import Exporter
 from shared.messages import decode
@@ -88,11 +94,21 @@ class App:
         return out.values
 
     def call(
-        self, name: str, body: object = None, *, method: str = "POST", export: str = "audits"
+        self,
+        name: str,
+        body: object = None,
+        *,
+        method: str = "POST",
+        export: str = "audits",
+        params: Mapping[str, str] | None = None,
     ) -> tuple[func.HttpResponse, Any]:
         """Call an HTTP function; return the answer and its decoded body."""
         request = func.HttpRequest(
-            method, f"/api/{name}", body=json.dumps(body).encode(), route_params={"name": export}
+            method,
+            f"/api/{name}",
+            body=json.dumps(body).encode(),
+            params=dict(params or {}),
+            route_params={"name": export},
         )
         response = self.functions[name].get_user_function()(request)
         return response, json.loads(response.get_body())
@@ -184,6 +200,34 @@ def test_health_tells_no_secret_and_touches_nothing(app: App) -> None:
     assert (body["status"], body["exports"]) == ("degraded", 1)
 
 
+def test_health_touches_neither_storage_nor_credentials(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers although neither could be reached: nobody even tries."""
+
+    def touched(*_: object) -> None:
+        raise AssertionError("health is not to need this")
+
+    monkeypatch.setattr(BlobStore, "client", touched)
+    monkeypatch.setattr(Tokens, "token", touched)
+    monkeypatch.setattr(socket.socket, "connect", touched)
+    assert app.call("health")[0].status_code == 200
+
+
+def test_the_first_invocation_reports_the_start(
+    app: App, module: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line of its log, and of no later one's, says how long the start took and which version it is."""
+    monkeypatch.setattr(module, "_BEGAN", module._IMPORTED - 2.5)  # an import of 2.5 s
+    caplog.set_level(logging.INFO)
+    app.call("health")
+    (line,) = [each for each in caplog.messages if each.startswith("started ")]
+    found = re.fullmatch(r"started seconds=([0-9]+\.[0-9]{2}) version=(.+)", line)
+    assert found is not None
+    assert 2.5 <= float(found[1]) < 60
+    assert found[2] == VERSION
+    app.call("health")
+    assert caplog.messages.count(line) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "methods"), [("coverage", {"GET"}), ("verify", {"POST"}), ("backfill", {"POST", "DELETE"})]
 )
@@ -272,6 +316,7 @@ def real(
         environ = {
             "AzureWebJobsStorage": azurite.connection_string,
             "EXPORT_CONTAINER": f"test-{uuid.uuid4().hex[:20]}",
+            "EXPORT_GRAPH_REQUESTS": "999",
         }
         yield make(module, tmp_path, **{**cloud.environment(), **environ}), cloud
 
@@ -306,6 +351,10 @@ def test_coverage_verify_and_backfill_together(real: tuple[App, Cloud]) -> None:
     assert response.status_code == 200
     ((covered,), gaps) = (coverage["covered"], coverage["gaps"])
     assert (covered["end"], gaps) == (coverage["due_until"], [])
+    _, part = app.call("coverage", method="GET", params=covered)
+    assert (part["covered"], part["gaps"]) == ([covered], [])
+    response, _ = app.call("coverage", method="GET", params={"start": "soon"})
+    assert response.status_code == 400
     response, verified = app.call("verify", {**covered, "deep": True})
     assert response.status_code == 200
     assert verified["windows"] == verified["complete"] >= 2
@@ -367,10 +416,26 @@ def test_the_attempt_is_the_hosts_count(app: App, monkeypatch: pytest.MonkeyPatc
     assert seen == [4]
 
 
+def test_each_run_of_a_timer_sweeps_before_it_plans(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What attempts left that died is cleared away by whichever timer comes next."""
+    done: list[str] = []
+
+    def plan(_self: Planner, kind: str) -> list[object]:
+        done.append(kind)
+        return []
+
+    monkeypatch.setattr(Attempts, "sweep", lambda _self: done.append("sweep"))
+    monkeypatch.setattr(Planner, "plan", plan)
+    for kind in ("log_analytics", "entra"):
+        assert app.tick(f"export_{kind}") == []
+    assert done == ["sweep", "log_analytics", "sweep", "entra"]
+
+
 def test_mistakes_are_repeated_at_every_run(
     app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong export stays loud: each run of a timer says at level error what to mend."""
+    monkeypatch.setattr(Attempts, "sweep", lambda _self: None)
     monkeypatch.setattr(Planner, "plan", lambda _self, _kind: [])
     for _ in range(2):
         assert app.tick("export_log_analytics") == []

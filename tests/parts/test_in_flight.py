@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from shared.in_flight import Flight, InFlight, Position
+from shared.in_flight import Flight, InFlight, Settled
 from tests.parts.fakes import NOW, between
 from tests.parts.world import World
 
 WINDOW = between("10:00", "11:00")
+REST = '"in_flight":[],"pending":[],"more":true'
 UNREADABLE = '{"export":"events","start":"soon","end":"later","config":"c","queued_at":"now"}'
 
 
@@ -22,7 +23,9 @@ def test_in_flight_round_trip(world: World) -> None:
     """What is saved is read back, with the ETag that the next save needs."""
     start, end, queued_at = (f"2026-11-21T{hour}:00:00Z" for hour in (10, 11, 12))
     flight = Flight("events", start, end, "digest", "recheck", "id", queued_at)
-    saved = InFlight((flight,), (flight, flight), more=False, positions={"events": Position(NOW, NOW - 1)})
+    saved = InFlight(
+        (flight,), (flight, flight), more=False, settled={"events": Settled(NOW - 1, (WINDOW,), ("id",))}
+    )
     world.flights().save("entra", saved)
     read = world.flights().load("entra")
     assert read.etag is not None
@@ -38,11 +41,12 @@ def test_in_flight_round_trip(world: World) -> None:
         "{",
         "[]",
         '{"in_flight":[],"pending":[],"more":true}',
-        '{"in_flight":[],"pending":[],"more":true,"positions":{"events":"soon"}}',
-        '{"in_flight":[],"pending":[],"more":true,"positions":{"events":["soon","now"]}}',
-        '{"in_flight":[],"pending":[],"more":true,"positions":{"events":["2026-11-21"]}}',
-        f'{{"in_flight":[{UNREADABLE}],"pending":[],"more":true,"positions":{{}}}}',
-        f'{{"in_flight":[],"pending":[{UNREADABLE}],"more":true,"positions":{{}}}}',
+        f'{{{REST},"settled":{{"events":"soon"}}}}',
+        f'{{{REST},"settled":{{"events":{{"since":"soon","spans":[],"backfills":[]}}}}}}',
+        f'{{{REST},"settled":{{"events":{{"since":"2026-11-21","spans":[["soon","now"]],"backfills":[]}}}}}}',
+        f'{{{REST},"settled":{{"events":{{"since":"2026-11-21","spans":[["2026-11-21","2026-11-20"]]}}}}}}',
+        f'{{"in_flight":[{UNREADABLE}],"pending":[],"more":true,"settled":{{}}}}',
+        f'{{"in_flight":[],"pending":[{UNREADABLE}],"more":true,"settled":{{}}}}',
     ],
 )
 def test_a_cache_that_cannot_be_read_is_begun_anew(world: World, text: str) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import ConflictError
-from shared.journal import LONGEST_RECHECK, Backfill, Recheck, RecheckedWindow, Unavailable
+from shared.journal import Backfill, Recheck, RecheckedWindow, Unavailable
 from shared.model import Message, Reason, Window
 from shared.windows import DAY, HOUR, MINUTE, SECOND, parse_instant
-from tests.parts.fakes import FakeClock, between, make_export, order
+from tests.parts.fakes import LENGTHS, FakeClock, between, make_export, order
 from tests.parts.world import World
 
 WINDOW = between("10:00", "11:00")
@@ -82,7 +82,7 @@ def test_exports_do_not_share_their_journal(world: World) -> None:
     assert journal.failures("events-2") == []
     assert journal.unavailable(other) == []
     assert journal.backfills("events-2") == []
-    assert journal.rechecks("events-2", WINDOW) == []
+    assert journal.rechecks("events-2", [WINDOW], LENGTHS) == []
 
 
 def test_lost_time_round_trip(world: World) -> None:
@@ -148,7 +148,7 @@ def test_a_recheck_is_recorded_whole(world: World) -> None:
     """Its document says, window by window, what was stored, what was counted, and what came of it."""
     found = RecheckedWindow("2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z", 6, 7, "added")
     world.journal().record_recheck("events", WINDOW, "digest", [found], world.clock.now())
-    assert world.journal().rechecks("events", WINDOW) == [Recheck(WINDOW, world.clock.now())]
+    assert world.journal().rechecks("events", [WINDOW], LENGTHS) == [Recheck(WINDOW, world.clock.now())]
     (blob,) = world.documents.list("events/rechecks/")
     document = world.documents.read(blob.name)
     assert document is not None
@@ -171,7 +171,7 @@ def test_a_redo_is_told_from_a_recheck(world: World) -> None:
     """Both compared the window with its source, but only one of them stored it again."""
     world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now(), redo=True)
     world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
-    found = world.journal().rechecks("events", WINDOW)
+    found = world.journal().rechecks("events", [WINDOW], LENGTHS)
     assert {(each.window, each.checked_at, each.redo) for each in found} == {
         (WINDOW, world.clock.now(), redo) for redo in (False, True)
     }
@@ -184,7 +184,7 @@ def test_a_recheck_is_recorded_once(world: World) -> None:
         world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
     world.clock.advance("1s")
     world.journal().record_recheck("events", WINDOW, "digest", [], world.clock.now())
-    assert len(world.journal().rechecks("events", WINDOW)) == 2
+    assert len(world.journal().rechecks("events", [WINDOW], LENGTHS)) == 2
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_rechecks_are_found_over_the_edges_of_months(world: World, start: str, e
     span = Window(parse_instant(start), parse_instant(end))
     world.journal().record_recheck("events", span, "digest", [], world.clock.now())
     for window in (span, Window(span.start, span.start + SECOND), Window(span.end - SECOND, span.end)):
-        assert world.journal().rechecks("events", window) == [Recheck(span, world.clock.now())]
+        assert world.journal().rechecks("events", [window], LENGTHS) == [Recheck(span, world.clock.now())]
 
 
 @settings(max_examples=100, deadline=None)
@@ -215,11 +215,11 @@ def test_a_recheck_is_found_by_every_window_that_it_covers(
     world = World()
     begin = parse_instant("2025-12-01") + first * HOUR
     span = Window(begin, begin + length * HOUR)
-    assert span.end - span.start <= LONGEST_RECHECK
+    assert span.end - span.start <= LENGTHS.longest
     world.journal().record_recheck("events", span, "digest", [], world.clock.now())
     start = span.start + min(inside, length - 1) * HOUR
     for window in (Window(start, start + HOUR), Window(start, start + longer * HOUR)):
-        assert Recheck(span, world.clock.now()) in world.journal().rechecks("events", window)
+        assert Recheck(span, world.clock.now()) in world.journal().rechecks("events", [window], LENGTHS)
 
 
 def test_rechecks_of_other_months_are_not_even_listed(world: World) -> None:
@@ -228,7 +228,7 @@ def test_rechecks_of_other_months_are_not_even_listed(world: World) -> None:
         start = parse_instant(month)
         world.journal().record_recheck("events", Window(start, start + HOUR), "digest", [], world.clock.now())
     start = parse_instant("2026-11-20")
-    assert len(world.journal().rechecks("events", Window(start, start + 2 * DAY))) == 1
+    assert len(world.journal().rechecks("events", [Window(start, start + 2 * DAY)], LENGTHS)) == 1
 
 
 def test_two_clocks_leave_two_records(world: World) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ExportError
-from shared.in_flight import Position
+from shared.in_flight import Settled
 from shared.model import Kind, Message, Window
 from shared.windows import HOUR, MINUTE, format_instant, overlap, parse_instant
 from tests.parts.fakes import FakeClock, between, make_export, order, row_at, rows_of, texts, tiles
@@ -182,30 +182,30 @@ def test_a_failing_recheck_waits_also_after_a_change_of_the_configuration() -> N
     assert rechecks(world.plan()) == []
 
 
-def position(world: World) -> Position:
-    """Return the one position that is remembered."""
-    (found,) = world.flights().load("log_analytics").positions.values()
+def settled(world: World) -> Settled:
+    """Return what is remembered of the one export."""
+    (found,) = world.flights().load("log_analytics").settled.values()
     return found
 
 
-def test_a_position_waits_for_rechecks() -> None:
+def test_what_is_settled_waits_for_rechecks() -> None:
     """Windows that are to be rechecked are listed by every plan; afterwards none is."""
     world = world_at("12:00")
     world.work()
     world.plan()
-    assert position(world).at == between("10:00", "12:00").start
+    assert settled(world).spans == ()
     go_to(world, "2026-11-22T11:00:00Z")
     world.work()
     world.plan()
-    assert format_instant(position(world).at).startswith("2026-11-21T11:00"), "the first one is done"
+    assert settled(world).spans == (between("10:00", "11:00"),), "the first one is done"
 
 
-def test_without_rechecks_a_position_follows_the_present() -> None:
+def test_without_rechecks_all_that_is_stored_is_settled() -> None:
     """Then all that is due and stored is never listed again."""
     world = world_at("12:00", recheck=())
     world.work()
     world.plan()
-    assert position(world).at == between("10:00", "12:00").end
+    assert settled(world).spans == (between("10:00", "12:00"),)
 
 
 class Noting(MemoryContainer):
@@ -221,7 +221,7 @@ class Noting(MemoryContainer):
         return super().list(prefix, metadata=metadata)
 
 
-def test_what_lies_before_a_position_is_not_listed() -> None:
+def test_what_is_settled_is_not_listed() -> None:
     """A plan costs the same after a year as after a day."""
     world = world_at("12:00", recheck=(), start="2026-11-10T00:00:00Z")
     world.data = noting = Noting()
@@ -235,7 +235,7 @@ def test_what_lies_before_a_position_is_not_listed() -> None:
 
 
 @pytest.mark.parametrize(("after", "found"), [("5h", False), ("7h", True)])
-def test_a_position_expires(after: str, *, found: bool) -> None:
+def test_what_is_settled_expires(after: str, *, found: bool) -> None:
     """What is remembered is believed for six hours; then a blob that somebody deleted is missed."""
     world = world_at("12:00", recheck=())
     world.work()
@@ -245,17 +245,16 @@ def test_a_position_expires(after: str, *, found: bool) -> None:
     world.clock.advance(after)
     world.work()
     assert (world.stored()[0] == between("10:00", "11:00")) == found
-    assert position(world).since > world.clock.now() - 6 * HOUR
+    assert settled(world).since > world.clock.now() - 6 * HOUR
 
 
-def test_a_position_in_the_middle_of_a_cell_hides_nothing_of_it() -> None:
+def test_what_is_settled_in_the_middle_of_a_cell_hides_nothing_of_it() -> None:
     """After a change of the grid a worker looks at a whole cell, so the planner must not look at less."""
     world = world_at("12:00", recheck=())
     world.work()
-    world.exports = [make_export(start=TEN, lag="0s", recheck=(), window="1d")]
-    go_to(world, "2026-11-21T23:30:00Z")
     world.plan()
-    assert position(world).at == between("10:00", "12:00").end
+    assert settled(world).spans == (between("10:00", "12:00"),)
+    world.exports = [make_export(start=TEN, lag="0s", recheck=(), window="1d")]
     (*_, last) = world.data.list("events/")
     world.data.delete(last.name)
     go_to(world, "2026-11-22T00:20:00Z")
@@ -264,18 +263,18 @@ def test_a_position_in_the_middle_of_a_cell_hides_nothing_of_it() -> None:
     assert texts(world.stored()) == ["10:00-11:00", "11:00-00:00"]
 
 
-def test_a_position_keeps_its_birth_while_it_moves() -> None:
+def test_what_is_settled_keeps_its_age_while_it_grows() -> None:
     """Or it would never expire where something is stored every hour."""
     world = world_at("12:00", recheck=())
     world.work()
     world.plan()
-    born = position(world).since
+    born, before = settled(world).since, settled(world).spans
     for _ in range(5):
         world.clock.advance("1h")
         world.work()
         world.plan()
-        assert position(world).since == born
-    assert position(world).at > born
+        assert settled(world).since == born
+    assert settled(world).spans > before
 
 
 @pytest.mark.parametrize("keep", [None, "3h"])

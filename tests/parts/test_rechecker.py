@@ -9,7 +9,7 @@ from shared.errors import ExportError, TransportError
 from shared.journal import RecheckedWindow
 from shared.model import Kind, Message, Window
 from shared.windows import format_second
-from tests.parts.fakes import FakeSource, between, make_export, order, row_at, rows_of, texts
+from tests.parts.fakes import LENGTHS, FakeSource, between, make_export, order, row_at, rows_of, texts
 from tests.parts.faulty import FailsAt, Steps
 from tests.parts.world import World
 
@@ -27,7 +27,7 @@ def stored_world(kind: Kind = "log_analytics", *, pipeline: str = "") -> World:
     for hour in HOURS:
         world.exporter().run(order(world.exports[0], hour))
     world.clock.advance("1m")
-    world.fake.read_windows.clear()
+    world.fake.readings.clear()
     world.opened.clear()
     return world
 
@@ -76,7 +76,7 @@ def test_a_recheck_leaves_a_record_also_when_nothing_changed(kind: Kind) -> None
     before = list(world.data.list(""))
     recheck(world)
     assert records(world) == [record(hour, 6, 6, "unchanged") for hour in HOURS]
-    (done,) = world.journal().rechecks("events", SPAN)
+    (done,) = world.journal().rechecks("events", [SPAN], LENGTHS)
     assert (done.window, done.checked_at) == (SPAN, world.clock.now())
     assert list(world.data.list("")) == before
 
@@ -122,6 +122,25 @@ def test_a_source_that_shrank_is_said_and_nothing_removed(
     expected = "source_shrank" if kind == "log_analytics" else "unchanged"
     assert records(world)[1] == record(HOURS[1], 6, 5, expected)
     assert f"source_shrank={int(kind == 'log_analytics')}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_source_forgot_is_said_and_the_rest_rechecked(
+    kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A source that refuses the oldest windows would else fail the recheck for ever."""
+    world = stored_world(kind)
+    world.fake.forgets = HOURS[1].start
+    world.fake.late = [LATE]
+    recheck(world)
+    assert world.stored_rows() == sorted([*rows_of(SPAN), LATE])
+    assert records(world) == [
+        record(HOURS[0], 6, 0, "source_shrank"),
+        record(HOURS[1], 6, 7, "added"),
+        record(HOURS[2], 6, 6, "unchanged"),
+    ]
+    assert "forgot it" in caplog.text
+    assert world.journal().failures("events") == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +246,7 @@ def test_a_failure_at_any_step_costs_nothing(kind: Kind, *, after: bool) -> None
             world.clock.advance("1m")
             world.exporter().run(message)
         assert world.stored_rows() == sorted([*rows_of(SPAN), LATE]), failing.happened
-        assert world.journal().rechecks("events", SPAN) != []
+        assert world.journal().rechecks("events", [SPAN], LENGTHS) != []
         if failing.happened is None:
             break
         number += 1

@@ -11,12 +11,12 @@ import pytest
 
 from shared.coverage import Stored, stored_near
 from shared.errors import ConflictError, ExportError, StorageError, UnavailableError
-from shared.model import Batch, Export, Kind, Receipt, Source
+from shared.model import Batch, Export, Kind, Reading, Receipt, Source
 from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
 from shared.rewriter import Rewrite
-from shared.windows import HOUR
 from tests.parts.fakes import (
+    LENGTHS,
     Crashed,
     FakeSource,
     between,
@@ -44,7 +44,7 @@ def stored_world(kind: Kind = "log_analytics", **options: Any) -> World:
 
 def stored(world: World) -> Stored:
     """Return the one window that is stored."""
-    (found,) = stored_near(world.data, "events", WINDOW, HOUR, metadata=True)
+    (found,) = stored_near(world.data, "events", WINDOW, LENGTHS)
     return found
 
 
@@ -54,7 +54,7 @@ def rewrite(world: World, export: Export | None = None, **options: Any) -> Rewri
     message = order(world.exports[0], WINDOW, "backfill")
     deadline = world.clock.monotonic() + DEADLINE_SECONDS
     return world.rewriter(data=options.pop("data", None)).rewrite(
-        export or world.exports[0], stored(world), message, deadline, **options
+        export or world.exports[0], stored(world), message, deadline, 0, **options
     )
 
 
@@ -150,7 +150,7 @@ class Verbatim(FakeSource):
         super().__init__()
         self.records = records
 
-    def read(self, *_positional: Any, **_named: Any) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:  # noqa: ARG002 - whatever is asked
         """Yield the records."""
         rows = [msgspec.Raw(record) for record in self.records]
         yield Batch(rows, times=["2026-11-21T10:00:00Z"] * len(rows))
@@ -302,7 +302,7 @@ def test_a_window_that_is_gone_is_not_stored_again() -> None:
     world.data.delete(found.blob.name)
     message = order(world.exports[0], WINDOW, "backfill")
     with pytest.raises(ConflictError):
-        world.rewriter().rewrite(world.exports[0], found, message, 99.0, force=True)
+        world.rewriter().rewrite(world.exports[0], found, message, 99.0, 0, force=True)
     assert world.stored() == []
 
 
@@ -317,7 +317,7 @@ def test_an_old_blob_that_changed_while_it_was_superseded_is_not_deleted() -> No
     data = meanwhile(world, act, "delete")
     with pytest.raises(ConflictError):
         rewrite(world, make_export(format_="jsonl"), force=True, data=data)
-    names = [each.extension for each in stored_near(world.data, "events", WINDOW, HOUR)]
+    names = [each.extension for each in stored_near(world.data, "events", WINDOW, LENGTHS)]
     assert names == ["jsonl", "jsonl.gz"]
 
 
@@ -329,7 +329,7 @@ def test_of_two_blobs_of_a_window_the_newest_is_kept(*, newest_first: bool) -> N
     new = make_export(format_=formats[0])
     with pytest.raises(Crashed):
         rewrite(world, new, force=True, data=meanwhile(world, _crash, "delete"))
-    both = stored_near(world.data, "events", WINDOW, HOUR, metadata=True)
+    both = stored_near(world.data, "events", WINDOW, LENGTHS)
     assert len(both) == 2
     kept = world.rewriter().keep_newest(both)
     assert kept == stored(world)
@@ -378,7 +378,7 @@ def test_a_failure_at_any_step_of_a_redo_costs_nothing(kind: Kind, *, after: boo
         world.exporter().run(message)
         check(world, [*ROWS, LATE], revision=from_metadata(stored(world).blob.metadata).revision)
         assert stored(world).extension == "jsonl"
-        assert len(world.journal().rechecks("events", WINDOW)) >= 1
+        assert len(world.journal().rechecks("events", [WINDOW], LENGTHS)) >= 1
         if failing.happened is None:
             break
         steps_seen.append(failing.happened.partition(" ")[0])
@@ -405,14 +405,14 @@ def test_a_source_that_breaks_off_changes_nothing() -> None:
     before = stored(world)
 
     class Breaking(FakeSource):
-        def read(self, *positional: Any, **named: Any) -> Iterator[Batch]:
-            yield next(super().read(*positional, **named))
+        def read(self, reading: Reading) -> Iterator[Batch]:
+            yield next(super().read(reading))
             raise StorageError("broken off", retryable=True)
 
     breaking: Source = Breaking()
     with pytest.raises(StorageError):
         world.rewriter(source=breaking).rewrite(
-            world.exports[0], before, order(world.exports[0], WINDOW), 99.0, force=True
+            world.exports[0], before, order(world.exports[0], WINDOW), 99.0, 0, force=True
         )
     assert stored(world) == before
     assert time_of(ROWS[0]).endswith("Z")

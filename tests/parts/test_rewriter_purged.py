@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.formats import FORMATS
-from shared.model import Batch, Column, Measured, Window
+from shared.model import Batch, Column, Reading, Window
 from shared.rewriter import _Remembering
 
 HELD = [msgspec.Raw(b'{"n":1,"t":"a"}'), msgspec.Raw(b'{"n":1,"t":"a"}'), msgspec.Raw(b'{"n":2,"t":"b"}')]
@@ -19,12 +19,13 @@ class Answers:
     def __init__(self, columns: tuple[Column, ...], rows: Sequence[bytes]) -> None:
         self._batch = Batch(rows=[msgspec.Raw(row) for row in rows], columns=columns)
 
-    def read(
-        self, window: Window, deadline: float, measured: Measured | None, *, wide: bool = False
-    ) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the one answer."""
-        _ = window, deadline, measured, wide
+        _ = reading
         yield self._batch
+
+    def release(self, reading: Reading) -> None:
+        """Nothing is kept."""
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return the size of the one answer."""
@@ -35,7 +36,7 @@ class Answers:
 def appended(columns: tuple[Column, ...], *rows: bytes) -> list[bytes]:
     """Return the stored rows that are added to an answer."""
     source = _Remembering(Answers(columns, rows), HELD, [], FORMATS["jsonl"])
-    _, *added = source.read(Window(0, 1), 0.0, None)
+    _, *added = source.read(Reading(Window(0, 1), 0.0))
     assert source.rows == len(rows)
     return [bytes(row) for batch in added for row in batch.rows]
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.errors import OriginError
+from shared.listing import Lengths
 from shared.windows import MINUTE, parse_instant
 from tests.parts.fakes import NOW, make_export
 from tests.parts.world import World
@@ -65,11 +66,11 @@ def test_query_window_and_format_may_change(world: World) -> None:
 def test_configurations_are_kept_under_their_digest(world: World) -> None:
     """Each configuration is written once, as it was, and tells how long its windows are."""
     state, short, long = world.state(), make_export(window="1h"), make_export(window="1d")
-    assert state.longest_window("events") == 0
+    assert state.lengths("events") == Lengths(0, 0)
     for export in (short, long, short):
         state.register(export)
         world.state().register(export)
-    assert state.longest_window("events") == long.window
+    assert state.lengths("events") == Lengths(short.window, long.window)
     kept = world.documents.read(f"events/configs/{short.digest}.json")
     assert kept is not None
     assert kept.data == short.config

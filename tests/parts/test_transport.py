@@ -172,6 +172,30 @@ def test_final_statuses_are_not_repeated(client: Client) -> None:
     assert len(client.web.seen) == 1
 
 
+REFUSAL = b'{"error":{"code":"UnknownError","message":"Unsupported Query"}}'
+
+
+def test_a_doubtful_refusal_is_repeated(client: Client) -> None:
+    """A refusal that is seen to pass is not taken at its first word, and stays one when it does not pass."""
+    doubtful = Request("GET", TARGET, doubtful=("Unsupported Query",))
+    assert client.send(answer(400, REFUSAL), answer(400, REFUSAL), GOOD, request=doubtful).body == WHOLE
+    assert client.fails(answer(400, REFUSAL), request=doubtful).retryable
+    assert not client.fails(answer(400, b"{}"), request=doubtful).retryable
+    assert not client.fails(answer(400, REFUSAL)).retryable
+
+
+@pytest.mark.parametrize("broken", [answer(500), answer(503), answer(504), raw(b"")])
+def test_what_may_have_been_done_is_not_done_twice(client: Client, broken: Script) -> None:
+    """A request that creates something is not repeated when nobody knows what became of it."""
+    assert client.fails(broken, GOOD, request=post(once=True)).retryable
+    assert len(client.web.seen) == 1
+
+
+def test_what_was_refused_for_haste_was_not_done(client: Client) -> None:
+    """A throttled request was not carried out, so it can be repeated; so can one with an old token."""
+    assert client.send(answer(429), answer(401), GOOD, request=post(once=True)).body == WHOLE
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PACKED = gzip.compress(WHOLE * 100)
 # Left out is what HTTP cannot tell from a whole answer, and only the decoder of JSON can: a header block

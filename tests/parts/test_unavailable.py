@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from shared.errors import ConflictError, UnavailableError
-from shared.model import Batch, Window
+from shared.model import Batch, Reading, Window
 from shared.windows import HOUR, MINUTE, SECOND
-from tests.parts.fakes import FakeSource, between, make_export, order, rows_of, texts, tiles
+from tests.parts.fakes import LENGTHS, FakeSource, between, make_export, order, rows_of, texts, tiles
 from tests.parts.memory_container import MemoryContainer
 from tests.parts.world import World
 
@@ -35,11 +35,11 @@ class Forgetful(FakeSource):
         super().__init__()
         self.floor = floor
 
-    def read(self, window: Window, *rest: Any, **named: Any) -> Iterator[Batch]:
+    def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the window's rows, or refuse."""
-        if window.start < self.floor:
+        if reading.window.start < self.floor:
             raise UnavailableError(self.floor, NO_OLDER)
-        yield from super().read(window, *rest, **named)
+        yield from super().read(reading)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_the_remainder_can_be_had_although_time_goes_on() -> None:
     world = World([make_export(start="2026-11-21T08:00:00Z", retention="90m")])
 
     class Slow(FakeSource):
-        def read(self, *positional: Any, **named: Any) -> Iterator[Batch]:
+        def read(self, reading: Reading) -> Iterator[Batch]:
             world.clock.advance("10s")
-            return super().read(*positional, **named)
+            return super().read(reading)
 
     world.source = Slow()
     for _ in range(10):
@@ -235,7 +235,7 @@ def test_a_redo_is_recorded_and_counts_its_revision() -> None:
     world.exporter().run(order(world.exports[0], WINDOW, "backfill"))
     (receipt,) = world.receipts()
     assert (receipt.revision, receipt.exported_at) == (2, world.clock.now())
-    assert [each.window for each in world.journal().rechecks("events", WINDOW)] == [WINDOW]
+    assert [each.window for each in world.journal().rechecks("events", [WINDOW], LENGTHS)] == [WINDOW]
 
 
 @pytest.mark.parametrize("allow", [False, True])

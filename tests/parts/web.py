@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
             script = web.scripts.pop(0) if len(web.scripts) > 1 else web.scripts[0]
         script(self)
 
-    do_POST = do_GET  # noqa: N815 - see do_GET
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - see do_GET
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Say nothing."""

@@ -3,6 +3,7 @@
 import gzip
 from dataclasses import dataclass, field
 
+from shared.attempts import Attempts
 from shared.auditor import Auditor
 from shared.errors import ExportError
 from shared.exporter import Exporter
@@ -51,6 +52,10 @@ class World:
         """Return the journal."""
         return Journal(documents or self.documents, self.clock)
 
+    def attempts(self, data: Container | None = None, documents: Container | None = None) -> Attempts:
+        """Return the attempts of a new process, perhaps over wrapped containers."""
+        return Attempts(data or self.data, documents or self.documents, self.clock)
+
     def backfills(self) -> list[Backfill]:
         """Return the backfills of which something is left to do."""
         return [each for each in self.journal().backfills("events") if each.state == "active"]
@@ -90,6 +95,7 @@ class World:
             lambda export: self._open(export, source),
             FORMATS,
             data or self.data,
+            self.attempts(data, documents),
             state,
             journal,
             rewriter,
@@ -121,7 +127,8 @@ class World:
 
         data = data or self.data
         state, journal = self.state(documents), self.journal(documents)
-        rewriter = Rewriter(SOURCES, open_source, FORMATS, data, state, self.clock)
+        attempts = self.attempts(data, documents)
+        rewriter = Rewriter(SOURCES, open_source, FORMATS, data, attempts, state, self.clock)
         rechecker = Rechecker(SOURCES, open_source, data, state, journal, rewriter, self.clock)
         return rewriter, rechecker, state, journal
 

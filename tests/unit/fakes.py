@@ -8,7 +8,9 @@ from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
 from shared.errors import ServiceError
-from shared.model import ApiName, Request, Response, Tools
+from shared.model import ApiName, Clock, Container, Request, Response, Send, Tools
+from tests.parts.fakes import FakeClock
+from tests.parts.memory_container import MemoryContainer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,12 +65,27 @@ class AtOnce(Executor):
         return future
 
 
-def tools(send: ListSend, asked: list[ApiName] | None = None, *, answer_bytes: int = 32 << 20) -> Tools:
+def tools(
+    send: Send,
+    asked: list[ApiName] | None = None,
+    *,
+    answer_bytes: int = 32 << 20,
+    clock: Clock | None = None,
+    documents: Container | None = None,
+) -> Tools:
     """Give a source a ``send`` for any API; ``asked`` takes down which APIs it wanted."""
 
-    def connect(api: ApiName) -> ListSend:
+    def connect(api: ApiName) -> Send:
         if asked is not None:
             asked.append(api)
         return send
 
-    return Tools(connect, AtOnce(), parallel=2, answer_bytes=answer_bytes)
+    clock = clock or FakeClock()
+    return Tools(
+        connect,
+        AtOnce(),
+        parallel=2,
+        answer_bytes=answer_bytes,
+        clock=clock,
+        documents=documents or MemoryContainer(),
+    )

@@ -142,9 +142,9 @@ def test_a_year_of_gaps_costs_what_is_taken() -> None:
 def test_a_force_redoes_what_was_stored_before_it_was_asked_for() -> None:
     """Only windows that overlap the range, and only those that were stored before the request."""
     found = [stored(hours(at, at + 1), at=NOW - HOUR) for at in range(4)] + [stored(hours(4, 5))]
-    redone = redone_windows(found, [force(1.5, 5)], [])
+    redone = redone_windows("old", found, [force(1.5, 5)], [])
     assert redone == [hours(1, 2), hours(2, 3), hours(3, 4)]
-    assert redone_windows(found, [replace(force(1.5, 5), force=False)], []) == []
+    assert redone_windows("old", found, [replace(force(1.5, 5), force=False)], []) == []
 
 
 def test_a_window_that_shrank_at_its_source_is_done_all_the_same() -> None:
@@ -158,13 +158,26 @@ def test_a_window_that_shrank_at_its_source_is_done_all_the_same() -> None:
         (hours(0.5, 1), NOW, True, True),
         (hours(0, 1), NOW, False, True),
     ]:
-        assert bool(redone_windows(found, [force(0, 1)], [Recheck(window, at, redo)])) is again
+        assert bool(redone_windows("old", found, [force(0, 1)], [Recheck(window, at, redo)])) is again
+
+
+def test_a_recheck_that_added_rows_is_no_redo() -> None:
+    """It read the window after the request, but with the old configuration; only a redo's record counts."""
+    found = [stored(hours(0, 1), at=NOW, config="old")]
+    assert redone_windows("new", found, [force(0, 1, at=NOW - HOUR)], [Recheck(hours(0, 1), NOW)]) == [
+        hours(0, 1)
+    ]
+    assert (
+        redone_windows("new", found, [force(0, 1, at=NOW - HOUR)], [Recheck(hours(0, 1), NOW, redo=True)])
+        == []
+    )
+    assert redone_windows("old", found, [force(0, 1, at=NOW - HOUR)], []) == []
 
 
 def test_a_blob_without_a_receipt_was_never_done() -> None:
     """Nothing proves when it was stored, so a force stores it again."""
     bare = Stored(hours(0, 1), "jsonl", Blob("b", "e", 1, {}))
-    assert redone_windows([bare], [force(0, 1, at=0)], []) == [hours(0, 1)]
+    assert redone_windows("old", [bare], [force(0, 1, at=0)], []) == [hours(0, 1)]
 
 
 def test_a_blob_without_a_receipt_is_not_rechecked() -> None:
@@ -276,3 +289,20 @@ def test_every_due_recheck_is_in_one_message(found: list[tuple[int, str]]) -> No
     ]
     assert inside == [(each.window, each.blob.metadata["config"]) for each in due]
     assert sum(end - start for start, end in spans(tasks)) == len(due)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6)), max_size=12),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20), st.integers(-9, 60)), max_size=20),
+)
+def test_a_recheck_counts_for_each_window_that_it_covers(
+    windows: list[tuple[int, int]], checks: list[tuple[int, int, int]]
+) -> None:
+    """Whatever lengths they have, and however they overlap: as if each pair were looked at."""
+    found = [stored(hours(start, start + length), at=TEN) for start, length in windows]
+    rechecks = [Recheck(hours(start, start + length), TEN + at * HOUR) for start, length, at in checks]
+    awaiting = {each.window for each, _ in awaiting_recheck(HOURLY, found, rechecks)}
+    for each in found:
+        last_age = each.window.end + HOURLY.lag + DAY
+        covering = [check for check in rechecks if subtract(each.window, [check.window]) == []]
+        assert (each.window in awaiting) == all(check.checked_at < last_age for check in covering)

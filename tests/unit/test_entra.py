@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import ProtocolError
-from shared.model import ApiName, Window
-from shared.sources.entra import TYPE, Entra, Options, first_page, record_tick
+from shared.errors import DeniedError, ProtocolError, ServiceError, UnavailableError
+from shared.model import ApiName, Reading, Window
+from shared.record_log import record_tick
+from shared.sources.entra import TYPE, Entra, LogName, Options, first_page
 from shared.windows import HOUR, MINUTE, SECOND, format_instant, parse_instant
 from tests.unit.fakes import ListSend, page, tools
 from tests.unit.strategies import ticks
@@ -35,13 +36,13 @@ def trimmed(tick: int) -> str:
 
 def read(send: ListSend, window: Window = WINDOW) -> list[dict[str, Any]]:
     """Read a window whole."""
-    batches = Entra(OPTIONS, send).read(window, deadline=99.0, measured=None)
+    batches = Entra(OPTIONS, send).read(Reading(window, 99.0))
     return [json.loads(bytes(row)) for batch in batches for row in batch.rows]
 
 
 def test_the_first_page_is_a_second_wider_on_both_sides() -> None:
     """Only documented operators, the largest page, and bounds that no comparison makes too narrow."""
-    target = first_page("directoryAudits", WINDOW.start - SECOND, WINDOW.end)
+    target = first_page(OPTIONS, WINDOW.start - SECOND, WINDOW.end)
     assert target == (
         "/v1.0/auditLogs/directoryAudits?$filter=activityDateTime%20ge%202026-11-21T09:59:59Z"
         "%20and%20activityDateTime%20le%202026-11-21T11:00:01Z&$top=1000"
@@ -122,20 +123,167 @@ def test_one_id_with_two_contents_is_kept_twice() -> None:
 def test_what_was_seen_is_forgotten_with_the_walk() -> None:
     """A source reads a window again whole."""
     source = Entra(OPTIONS, ListSend([page(record(TEN)), page(record(TEN))]))
-    assert [len(batch.rows) for _ in range(2) for batch in source.read(WINDOW, 99.0, None)] == [1, 1]
+    assert [len(batch.rows) for _ in range(2) for batch in source.read(Reading(WINDOW, 99.0))] == [1, 1]
 
 
 def test_records_are_untouched_and_counted() -> None:
     """Each page is a batch with the raw records, their times, its size; the pages of a walk are one slice."""
     raw = b'{"id":"a" ,"activityDateTime":"2026-11-21T10:00:00.5Z","n":1.10}'
     bodies = [b'{"value":[' + raw + b'],"@odata.nextLink":"https://x/2"}', b'{"value":[]}']
-    batches = list(Entra(OPTIONS, ListSend(bodies)).read(WINDOW, 99.0, None))
+    batches = list(Entra(OPTIONS, ListSend(bodies)).read(Reading(WINDOW, 99.0)))
     assert [bytes(row) for batch in batches for row in batch.rows] == [raw]
     assert [list(batch.times) for batch in batches] == [["2026-11-21T10:00:00.5Z"], []]
     assert [(batch.slices, batch.requests, batch.answer_bytes) for batch in batches] == [
         (1, 1, len(bodies[0])),
         (0, 1, len(bodies[1])),
     ]
+
+
+WALK = "https://graph.example/next"
+
+
+@pytest.mark.parametrize(
+    ("options", "target"),
+    [
+        (Options(log="signIns"),
+         "/v1.0/auditLogs/signIns?$filter=createdDateTime ge FROM and createdDateTime le UNTIL&$top=1000"),
+        (Options(log="signIns", events="interactive"),
+         "/v1.0/auditLogs/signIns?$filter=createdDateTime ge FROM and createdDateTime le UNTIL&$top=1000"),
+        (Options(log="signIns", events="nonInteractive", filter="appId eq 'a b'"),
+         ("/beta/auditLogs/signIns?$filter=createdDateTime ge FROM and createdDateTime le UNTIL"
+         " and signInEventTypes/any(t: t eq 'nonInteractiveUser') and (appId eq 'a b')&$top=1000")),
+        (Options(log="signIns", events="servicePrincipal"),
+         ("/beta/auditLogs/signIns?$filter=createdDateTime ge FROM and createdDateTime le UNTIL"
+         " and signInEventTypes/any(t: t eq 'servicePrincipal')&$top=1000")),
+        (Options(log="signIns", events="managedIdentity"),
+         ("/beta/auditLogs/signIns?$filter=createdDateTime ge FROM and createdDateTime le UNTIL"
+         " and signInEventTypes/any(t: t eq 'managedIdentity')&$top=1000")),
+        (Options(log="provisioning"),
+         ("/v1.0/auditLogs/provisioning"
+          "?$filter=activityDateTime gt FROM and activityDateTime lt UNTIL&$top=1000")),
+        (Options(log="riskDetections"),
+         ("/v1.0/identityProtection/riskDetections"
+         "?$filter=detectedDateTime ge FROM and detectedDateTime le UNTIL&$top=500")),
+    ],
+)  # fmt: skip
+def test_each_log_is_asked_in_its_own_grammar(options: Options, target: str) -> None:
+    """Its path and version, its time, its operators, its page; a user's filter stays inside parentheses."""
+    asked = unquote(first_page(options, WINDOW.start - SECOND, WINDOW.end))
+    assert asked == target.replace("FROM", "2026-11-21T09:59:59Z").replace("UNTIL", "2026-11-21T11:00:01Z")
+
+
+@pytest.mark.parametrize(
+    ("log", "time", "pace"),
+    [
+        ("directoryAudits", "activityDateTime", "graph_reports"),
+        ("signIns", "createdDateTime", "graph_reports"),
+        ("provisioning", "activityDateTime", "graph_reports"),
+        ("riskDetections", "detectedDateTime", "graph_identity_protection"),
+    ],
+)
+def test_each_log_has_its_time_and_its_rate(log: LogName, time: str, pace: str) -> None:
+    """A record is placed by its log's own time, and asked for at the endpoint's own rate."""
+    mine, other = ({"id": id_, time: trimmed(tick)} for id_, tick in (("a", TEN), ("b", TEN - 1)))
+    send = ListSend([page(mine, other)])
+    batches = list(Entra(Options(log=log), send).read(Reading(WINDOW, 99.0)))
+    assert [json.loads(bytes(row)) for batch in batches for row in batch.rows] == [mine]
+    assert [request.pace for request in send.requests] == [pace]
+
+
+def refused(status: int, code: str, message: str = "no") -> ServiceError:
+    """Build a refusal of Graph's."""
+    return ServiceError(
+        "Microsoft Graph", status=status, code=code, message=message, request_id=None, retryable=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("directoryAudits", ["AuditLog.Read.All"]),
+        ("signIns", ["AuditLog.Read.All", "P1 or P2"]),
+        ("provisioning", ["AuditLog.Read.All"]),
+        ("riskDetections", ["IdentityRiskEvent.Read.All", "P1 or P2"]),
+    ],
+)
+def test_a_refusal_says_what_to_grant_or_buy(log: LogName, words: list[str]) -> None:
+    """Whoever reads it can mend it."""
+    send = ListSend([refused(403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant")])
+    with pytest.raises(DeniedError) as caught:
+        list(Entra(Options(log=log), send).read(Reading(WINDOW, 99.0)))
+    assert all(word in str(caught.value) for word in words)
+    assert not caught.value.retryable
+
+
+def test_what_is_refused_now_and_then_is_asked_again_first() -> None:
+    """A licensed tenant gets the licence error too, and any the two errors of the query engine."""
+    send = ListSend([page()])
+    read(send)
+    assert {"Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Unsupported Query"} <= set(
+        send.requests[0].doubtful
+    )
+
+
+@pytest.mark.parametrize("message", ["Invalid Skip Token", "Invalid Skip Token, skip token is null"])
+def test_a_walk_that_breaks_off_begins_again(message: str) -> None:
+    """A link that Graph itself refuses costs a walk, and no record comes twice or is missed."""
+    one, two = record(TEN, "1"), record(TEN + 1, "2")
+    broken = refused(400, "UnknownError", message)
+    send = ListSend([page(one, link=WALK), broken, page(one, link=WALK), page(two)])
+    assert read(send) == [one, two]
+    assert [request.target == WALK for request in send.requests] == [False, True, False, True]
+
+
+def test_a_walk_that_always_breaks_off_is_an_error() -> None:
+    """After four walks the window fails, for the queue to bring it back."""
+    broken = refused(400, "UnknownError", "Invalid Skip Token")
+    send = ListSend([page(record(TEN), link=WALK), broken] * 4)
+    with pytest.raises(ServiceError) as caught:
+        read(send)
+    assert caught.value.retryable
+
+
+def test_what_lies_on_the_floor_cannot_be_asked_for_with_gt() -> None:
+    """Provisioning knows no "or equal", so the floor's own second is recorded as out of reach."""
+    floor = refused(400, "BadRequest", "Minimum allowed time for activityDateTime is 11/21/2026 10:00:00 AM")
+    with pytest.raises(UnavailableError) as caught:
+        list(Entra(Options(log="provisioning"), ListSend([floor])).read(Reading(WINDOW, 99.0)))
+    assert caught.value.floor == TEN + SECOND
+    assert read(ListSend([floor, page()])) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "words"),
+    [
+        (Options(log="directoryAudits", events="interactive"), "events", "only signIns"),
+        (Options(log="signIns", filter="a eq 'b') or (c eq 'd'"), "filter", "closes nothing"),
+        (Options(log="signIns", filter="a eq 'b"), "filter", "at character"),
+        (Options(log="signIns", filter="a eq 1&$top=1"), "filter", "at character"),
+        (Options(log="signIns", filter=" "), "filter", "nothing"),
+        (Options(log="signIns", filter="createdDateTime ge 2026-01-01"), "filter", "createdDateTime"),
+        (Options(log="signIns", filter="signInEventTypes/any(t: t eq 'x')"), "filter", "signInEventTypes"),
+    ],
+)
+def test_mistakes_in_the_options(options: Options, key: str, words: str) -> None:
+    """Each names its key and what is wrong with it."""
+    ((found_key, found, expected),) = TYPE.check(options)
+    assert found_key == key
+    assert words in f"{found} {expected}"
+
+
+def test_a_right_filter_is_accepted() -> None:
+    """Also one with words in strings that are no names, and a quote within."""
+    options = Options(log="signIns", filter="startswith(appDisplayName, 'createdDateTime (it''s')")
+    assert list(TYPE.check(options)) == []
+
+
+def test_each_kind_of_sign_in_is_data_of_its_own() -> None:
+    """One name never comes to hold two kinds of event; saying the default changes nothing."""
+    assert TYPE.identity(Options(log="signIns"), "T")["events"] == "interactive"
+    assert TYPE.identity(Options(log="signIns", events="interactive"), "T") == TYPE.identity(
+        Options(log="signIns"), "T"
+    )
+    assert TYPE.identity(Options(log="signIns", events="managedIdentity"), "T")["events"] == "managedIdentity"
 
 
 def test_identity_is_the_tenant_and_the_log() -> None:

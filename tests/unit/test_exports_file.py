@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from shared.errors import Problem
 from shared.exports_file import read_exports
 from shared.formats import FORMATS
+from shared.la_options import Options
 from shared.model import Export
 from shared.sources import SOURCES
-from shared.window_kql import Options
 from shared.windows import DAY, HOUR, MINUTE, SECOND, parse_instant
 from tests.unit.strategies import texts
 
@@ -190,7 +190,7 @@ def test_all_mistakes_are_reported_at_once(read: Read) -> None:
     _, problems = read(
         {"name": "A", "source": "log_analytics", "workspace": "x", "table": "1", "window": "w", "lag": "l",
          "start": "s", "offset": "o", "format": "f", "pipeline": "take 5"},
-        AUDITS | {"log": "signIns", "enabled": 1, "colour": "red", "shape": "round"},
+        AUDITS | {"log": "riskyUsers", "enabled": 1, "colour": "red", "shape": "round"},
     )  # fmt: skip
     assert sorted(problem.where.rpartition(": ")[2] for problem in problems) == sorted(
         ["name", "workspace", "table", "window", "lag", "start", "offset", "format", "pipeline",

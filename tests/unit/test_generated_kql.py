@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.la_options import Options, selection
 from shared.model import Column, Response, Window
 from shared.query import Query, read_question
+from shared.search_job import ORIGINAL_TIME, Search, job_query, restoring
 from shared.slices import Slice
+from shared.sources import search_jobs
 from shared.sources.log_analytics import TYPE
-from shared.window_kql import Options, key_of, window_query
+from shared.window_kql import Selection, count_query, key_of, schema_body, window_query
 from shared.windows import HOUR, parse_instant
 from tests.kusto_parser import diagnostics
 from tests.unit.fakes import ListSend
@@ -75,7 +78,7 @@ def test_a_tables_query_is_kql(
     assert list(TYPE.check(options)) == []
     if pipeline is None or not column_conflict(pipeline):
         for aggregate in AGGREGATES:
-            query = window_query(options, Slice(window, 1, parts), aggregate, row_key=ROW_KEY)
+            query = window_query(selection(options), Slice(window, 1, parts), aggregate, row_key=ROW_KEY)
             assert complaints(query) == []
 
 
@@ -97,7 +100,7 @@ def test_a_free_window_query_is_kql(kql: str) -> None:
     ten = parse_instant("2026-11-21T10:00:00")
     assert list(TYPE.check(options)) == []
     for aggregate in AGGREGATES:
-        assert complaints(window_query(options, Slice(Window(ten, ten + HOUR)), aggregate)) == []
+        assert complaints(window_query(selection(options), Slice(Window(ten, ten + HOUR)), aggregate)) == []
 
 
 @pytest.mark.parametrize(
@@ -114,3 +117,50 @@ def test_an_on_demand_query_is_kql(query: str, top: int | None) -> None:
     asked = json.loads(send.requests[0].body or b"")["query"]
     assert complaints(asked) == []
     assert (top is None) == ("| take 11" not in asked)
+
+
+@pytest.mark.parametrize("pipeline", [None, *STEPS[:2]])
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_that_name_their_workspace_are_kql(table: str, pipeline: str | None) -> None:
+    """The step after the pipeline is right whatever the pipeline ends with, and in a count too."""
+    many = Options(workspaces=(WORKSPACE,), table=table, pipeline=pipeline)
+    selected = selection(many, WORKSPACE)
+    window = Window(parse_instant("2026-11-21"), parse_instant("2026-11-22"))
+    assert list(TYPE.check(many)) == []
+    for aggregate in AGGREGATES:
+        assert complaints(window_query(selected, Slice(window), aggregate)) == []
+    assert complaints(count_query(selected, [window, window])) == []
+    assert complaints(schema_body(selected, window)["query"]) == []
+
+
+JOB_STEPS = [
+    step
+    for step in STEPS
+    if not step.startswith(("filter", "parse-kv", "mv-expand")) and not step.endswith("))")
+]
+
+
+@settings(max_examples=30)
+@given(windows(), st.sampled_from(TABLES), st.none() | st.sampled_from(JOB_STEPS))
+def test_a_search_jobs_query_is_kql(window: Window, table: str, pipeline: str | None) -> None:
+    """What a job is asked begins with a table's name and is right."""
+    resource = (
+        f"/subscriptions/{WORKSPACE}/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"
+    )
+    options = search_jobs.Options(resource=resource, table=table, pipeline=pipeline)
+    assert list(search_jobs.TYPE.check(options)) == []
+    assert complaints(job_query(Search(resource, table, pipeline, 1), window)) == []
+
+
+@settings(max_examples=20)
+@given(windows(), st.sampled_from([1, 4]), st.sampled_from(AGGREGATES))
+def test_what_reads_a_search_jobs_table_is_kql(window: Window, parts: int, aggregate: str) -> None:
+    """The table's rows are cut by the source's time, and take the source's columns back."""
+    columns = {
+        "_OriginalTimeGenerated": "datetime", "my column": "string", "_OriginalItemId": "string",
+        "_OriginalType": "string", "TimeGenerated": "datetime", "Type": "string", "TenantId": "string",
+    }  # fmt: skip
+    described = [Column(*column) for column in columns.items()]
+    selected = Selection("T_1_SRCH", restoring(described, None), window_column=ORIGINAL_TIME, bounded="none")
+    query = window_query(selected, Slice(window, 0, parts), aggregate, row_key=key_of(described))
+    assert diagnostics(query, {"T_1_SRCH": columns}) == []

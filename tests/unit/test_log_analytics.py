@@ -9,14 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import ExportError, IncompleteAnswerError, ServiceError
-from shared.model import ApiName, Batch, Measured, Window
+from shared.errors import (
+    DeniedError,
+    ExportError,
+    IncompleteAnswerError,
+    ServiceError,
+    UnavailableError,
+)
+from shared.la_options import Options, selection
+from shared.model import ApiName, Batch, Measured, Reading, Request, Response, Window
 from shared.slices import Slice
 from shared.sources.log_analytics import TYPE, LogAnalytics
-from shared.window_kql import Options, query_body, window_query
-from shared.windows import DAY, END_OF_TIME, HOUR, SECOND, format_instant, parse_instant
+from shared.window_kql import Selection, query_body, window_query
+from shared.windows import DAY, END_OF_TIME, HOUR, MINUTE, SECOND, format_instant, parse_instant
+from tests.parts.fakes import FakeClock
 from tests.unit.fakes import ListSend, service_error, tools
 from tests.unit.strategies import windows
+from tests.unit.test_arm_ids import WORKSPACE as RESOURCE
 from tests.unit.test_query_api import COLUMNS, partial, statistics, table
 
 LITTLE = Measured(rows=0.0, answer_bytes=0.0)
@@ -30,11 +39,16 @@ def options(**changes: Any) -> Options:
     return Options(**({"workspace": WORKSPACE, "table": "Event"} | changes))
 
 
+def selected(**changes: Any) -> Selection:
+    """Return what such options select."""
+    return selection(options(**changes))
+
+
 def read(
     send: ListSend, opened: Options, measured: Measured | None = LITTLE, window: Window = WINDOW
 ) -> list[Batch]:
     """Read a window whole."""
-    return list(LogAnalytics(opened, tools(send)).read(window, 99.0, measured))
+    return list(LogAnalytics(opened, tools(send)).read(Reading(window, 99.0, measured)))
 
 
 def queries(send: ListSend) -> list[str]:
@@ -44,7 +58,7 @@ def queries(send: ListSend) -> list[str]:
 
 def test_a_table_is_asked_by_ingestion_time() -> None:
     """The window lies on ingestion time; the wide bound on TimeGenerated beside it only spares work."""
-    assert window_query(options(pipeline="where n > 1 | project n"), Slice(WINDOW)) == (
+    assert window_query(selected(pipeline="where n > 1 | project n"), Slice(WINDOW)) == (
         "let window_start = datetime(2026-11-21T10:00:00.0000000Z);\n"
         "let window_end = datetime(2026-11-21T11:00:00.0000000Z);\n"
         "Event\n"
@@ -57,14 +71,14 @@ def test_a_table_is_asked_by_ingestion_time() -> None:
 
 def test_a_table_may_be_asked_by_its_own_time() -> None:
     """With ``window_column = "TimeGenerated"`` that column alone decides, half-open."""
-    lines = window_query(options(window_column="TimeGenerated"), Slice(WINDOW)).splitlines()
+    lines = window_query(selected(window_column="TimeGenerated"), Slice(WINDOW)).splitlines()
     assert lines[2:] == ["Event", "| where TimeGenerated >= window_start and TimeGenerated < window_end"]
 
 
 def test_free_kql_gets_its_window_and_no_more() -> None:
     """Free KQL finds the window declared before it, is left as it is, and may look at any time."""
     kql = "let n = 5;\nEvent | where TimeGenerated between (window_start .. window_end - 1tick) | take n"
-    body = query_body(options(table=None, kql=f"{kql} ; // mine"), Slice(WINDOW))
+    body = query_body(selected(table=None, kql=f"{kql} ; // mine"), Slice(WINDOW))
     assert list(body) == ["query"]
     assert body["query"].split(";\n", 2)[2] == kql
 
@@ -72,7 +86,7 @@ def test_free_kql_gets_its_window_and_no_more() -> None:
 @given(windows())
 def test_the_timespan_holds_the_window_and_what_may_be_late(window: Window) -> None:
     """The coarse bound cuts nothing off that the query's own bound on TimeGenerated lets through."""
-    start, _, end = query_body(options(), Slice(window))["timespan"].partition("/")
+    start, _, end = query_body(selected(), Slice(window))["timespan"].partition("/")
     assert parse_instant(start) == max(0, window.start - 3 * DAY)
     assert parse_instant(end) == min(END_OF_TIME - 1, window.end + 2 * DAY)
 
@@ -80,7 +94,7 @@ def test_the_timespan_holds_the_window_and_what_may_be_late(window: Window) -> N
 @given(st.integers(0, END_OF_TIME - HOUR - 2), st.integers(1, HOUR))
 def test_bounds_are_exact_to_the_tick(start: int, length: int) -> None:
     """A window of any ticks is asked for with all seven digits."""
-    text = window_query(options(), Slice(Window(start, start + length)))
+    text = window_query(selected(), Slice(Window(start, start + length)))
     assert f"window_start = datetime({format_instant(start)});" in text
     assert f"window_end = datetime({format_instant(start + length)});" in text
 
@@ -88,13 +102,13 @@ def test_bounds_are_exact_to_the_tick(start: int, length: int) -> None:
 def test_a_part_of_a_tick_is_cut_before_the_pipeline() -> None:
     """The hash is of the stored row, so that a pipeline that makes rows alike does not keep them together."""
     part = Slice(Window(TEN, TEN + 1), 3, 8)
-    lines = window_query(options(pipeline="project n"), part, row_key="key").splitlines()
+    lines = window_query(selected(pipeline="project n"), part, row_key="key").splitlines()
     assert lines[-2:] == ["| where hash_xxhash64(key, 8) == 3", "| project n"]
 
 
 def test_a_tick_of_free_kql_is_not_parted() -> None:
     """Where a hash belongs in free KQL is not known, and each part would be the whole tick again."""
-    free = options(table=None, kql="Event | where t >= window_start and t < window_end", splittable=True)
+    free = selected(table=None, kql="Event | where t >= window_start and t < window_end", splittable=True)
     tick = Window(TEN, TEN + 1)
     with pytest.raises(ExportError, match="cannot be parted"):
         window_query(free, Slice(tick, 0, 2))
@@ -103,16 +117,16 @@ def test_a_tick_of_free_kql_is_not_parted() -> None:
 def test_a_slice_asks_for_its_own_time() -> None:
     """Every slice is bounded by its own span, in the query and in the timespan around it."""
     first, second = (Slice(Window(TEN + i * SECOND, TEN + (i + 1) * SECOND)) for i in range(2))
-    assert query_body(options(), first) != query_body(options(), second)
-    assert "window_end = datetime(2026-11-21T10:00:01.0000000Z)" in window_query(options(), first)
-    assert "window_start = datetime(2026-11-21T10:00:01.0000000Z)" in window_query(options(), second)
+    assert query_body(selected(), first) != query_body(selected(), second)
+    assert "window_end = datetime(2026-11-21T10:00:01.0000000Z)" in window_query(selected(), first)
+    assert "window_start = datetime(2026-11-21T10:00:01.0000000Z)" in window_query(selected(), second)
 
 
 def test_a_small_window_is_one_request() -> None:
     """A window that fits, by what its neighbours held, is one question and one batch."""
     send = ListSend([table(2, statistics=statistics(2))])
     (batch,) = read(send, options())
-    assert queries(send) == [window_query(options(), Slice(WINDOW))]
+    assert queries(send) == [window_query(selected(), Slice(WINDOW))]
     assert send.requests[0].deadline == 99.0
     assert (batch.slices, batch.requests, len(batch.rows), len(batch.columns or ())) == (1, 1, 2, 2)
 
@@ -148,8 +162,8 @@ def test_a_cut_answer_is_asked_again_in_halves() -> None:
     assert [len(batch.rows) for batch in read(send, options())] == [1, 2]
     middle = TEN + HOUR // 2
     assert queries(send)[1:] == [
-        window_query(options(), Slice(Window(TEN, middle))),
-        window_query(options(), Slice(Window(middle, TEN + HOUR))),
+        window_query(selected(), Slice(Window(TEN, middle))),
+        window_query(selected(), Slice(Window(middle, TEN + HOUR))),
     ]
 
 
@@ -252,5 +266,152 @@ def test_the_registry_opens_the_source() -> None:
     """What the registry opens reads through the Log Analytics API."""
     asked: list[ApiName] = []
     source = TYPE.open(options(), tools(ListSend([table(1)]), asked))
-    assert [len(batch.rows) for batch in source.read(WINDOW, 1.0, LITTLE)] == [1]
+    assert [len(batch.rows) for batch in source.read(Reading(WINDOW, 1.0, LITTLE))] == [1]
     assert asked == ["log_analytics"]
+
+
+OTHER = "87654321-1234-1234-1234-123456789abc"
+
+
+def named(rows: int) -> dict[str, Any]:
+    """Build a size's answer."""
+    return {"tables": [{"columns": COLUMNS, "rows": [[rows, rows]]}]}
+
+
+def test_each_workspace_is_asked_by_itself() -> None:
+    """What is known to fit is asked for at once, in one workspace after the other."""
+    send = ListSend([table(2), table(1)])
+    batches = read(send, options(workspace=None, workspaces=(WORKSPACE, OTHER.upper())))
+    assert [len(batch.rows) for batch in batches] == [2, 1]
+    assert [request.target for request in send.requests] == [
+        f"/v1/workspaces/{each}/query" for each in (WORKSPACE, OTHER)
+    ]
+    assert [query.rpartition("| ")[2] for query in queries(send)] == [
+        f"extend _WorkspaceId = '{each}'" for each in (WORKSPACE, OTHER)
+    ]
+
+
+def test_each_of_several_workspaces_is_sized_by_itself() -> None:
+    """Where all together are too many for an answer, each is counted and cut as it needs."""
+    together = Measured(rows=900_000 / HOUR, answer_bytes=0.0)
+    send = ListSend([named(10), table(1), named(900_000), table(1), table(2)])
+    batches = read(send, options(workspace=None, workspaces=(WORKSPACE, OTHER)), together)
+    assert [len(batch.rows) for batch in batches] == [1, 1, 2]
+
+
+def test_counts_of_several_workspaces_are_added_up() -> None:
+    """A window's rows are those of all its workspaces."""
+    counts = [
+        {"tables": [{"columns": COLUMNS, "rows": [[0, first], [1, second]]}]}
+        for first, second in [(1, 2), (10, 20)]
+    ]
+    windows_ = [WINDOW, Window(TEN + HOUR, TEN + 2 * HOUR)]
+    source = TYPE.open(options(workspace=None, workspaces=(WORKSPACE, OTHER)), tools(ListSend(counts)))
+    assert source.count(windows_, 99.0) == [11, 22]
+
+
+SCANNED = {"plan": "basic", "window_column": "TimeGenerated"}
+SOON = FakeClock(TEN + 2 * HOUR)
+
+
+def test_a_scanned_table_is_asked_for_its_window_and_never_sized() -> None:
+    """The timespan is the window in the URL and in the body, and no question comes before the first."""
+    send = ListSend([table(2)])
+    source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
+    (batch,) = source.read(Reading(WINDOW, 99.0, wide=True))
+    assert len(batch.rows) == 2
+    (request,) = send.requests
+    timespan = "2026-11-21T10:00:00.0000000Z/2026-11-21T11:00:00.0000000Z"
+    assert request.target == f"/v1/workspaces/{WORKSPACE}/search?timespan={timespan}"
+    body = json.loads(request.body or b"")
+    assert body["timespan"] == timespan
+    assert body["query"].splitlines()[3:] == [
+        "| where TimeGenerated >= window_start and TimeGenerated < window_end"
+    ]
+
+
+def test_a_scanned_window_is_halved_where_it_must_be() -> None:
+    """Each half is a scan of its own time alone."""
+    send = ListSend([service_error(504), table(1), table(2)])
+    source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
+    assert [len(batch.rows) for batch in source.read(Reading(WINDOW, 99.0))] == [1, 2]
+    spans = [request.target.partition("=")[2] for request in send.requests]
+    assert spans[1].partition("/")[2] == spans[2].partition("/")[0] == "2026-11-21T10:30:00.0000000Z"
+
+
+def test_scanned_windows_are_counted_one_by_one() -> None:
+    """One question over several windows would need a function, which such tables do not take."""
+    count = {"tables": [{"columns": COLUMNS[:1], "rows": [[7]]}]}
+    send = ListSend([count, count])
+    source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
+    assert source.count([WINDOW, Window(TEN + HOUR, TEN + 2 * HOUR)], 99.0) == [7, 7]
+    assert all(query.endswith("| count") and "rows_of" not in query for query in queries(send))
+
+
+@pytest.mark.parametrize("plan", ["basic", "auxiliary"])
+def test_a_basic_table_reaches_thirty_days_back(plan: str) -> None:
+    """Older time is unavailable there, whatever retention is stated; an Auxiliary table keeps its own."""
+    clock = FakeClock(WINDOW.start + 30 * DAY + 1)
+    send = ListSend([table(1)])
+    source = TYPE.open(options(**SCANNED | {"plan": plan}), tools(send, clock=clock))
+    if plan == "auxiliary":
+        assert len(list(source.read(Reading(WINDOW, 99.0)))) == 1
+        return
+    with pytest.raises(UnavailableError, match="search_jobs") as caught:
+        list(source.read(Reading(WINDOW, 99.0)))
+    assert caught.value.floor == WINDOW.start + 10 * MINUTE + SECOND
+    with pytest.raises(UnavailableError):
+        source.count([WINDOW], 99.0)
+    assert send.requests == []
+
+
+def test_the_rest_of_a_basic_tables_window_can_be_read_although_time_goes_on() -> None:
+    """What begins at the floor that was named stays within reach for as long as an attempt takes."""
+    clock = FakeClock(WINDOW.start + 30 * DAY + 1)
+    source = TYPE.open(options(**SCANNED), tools(ListSend([table(1)]), clock=clock))
+    with pytest.raises(UnavailableError) as caught:
+        list(source.read(Reading(WINDOW, 99.0)))
+    clock.advance("540s")
+    rest = Window(caught.value.floor, WINDOW.end)
+    assert [len(batch.rows) for batch in source.read(Reading(rest, 99.0))] == [1]
+
+
+def test_a_basic_tables_answer_that_comes_too_late_is_no_answer() -> None:
+    """The window left the reach while it was asked for, so that rows may be missing without a word."""
+
+    class Slow(ListSend):
+        """A service that takes a second."""
+
+        def __call__(self, request: Request, /) -> Response:
+            """Answer a second later."""
+            clock.advance("1s")
+            return super().__call__(request)
+
+    count = {"tables": [{"columns": COLUMNS[:1], "rows": [[7]]}]}
+    for answer, ask in (
+        (table(1), lambda source: list(source.read(Reading(WINDOW, 99.0)))),
+        (count, lambda source: source.count([WINDOW], 99.0)),
+    ):
+        clock = FakeClock(WINDOW.start + 30 * DAY)
+        send = Slow([answer])
+        with pytest.raises(UnavailableError):
+            ask(TYPE.open(options(**SCANNED), tools(send, clock=clock)))
+        assert len(send.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_says_what_to_grant(status: int) -> None:
+    """Also where the token itself is not taken."""
+    with pytest.raises(DeniedError, match="Log Analytics Reader"):
+        read(ListSend([service_error(status)]), options())
+
+
+def test_a_resource_may_be_asked_through_resource_manager() -> None:
+    """The query goes to Resource Manager with its API's token, preferring the query API's shape."""
+    asked: list[ApiName] = []
+    send = ListSend([table(1)])
+    opened = options(workspace=None, resource=RESOURCE, route="arm")
+    (batch,) = TYPE.open(opened, tools(send, asked)).read(Reading(WINDOW, 99.0, LITTLE))
+    assert (len(batch.rows), asked) == (1, ["arm"])
+    assert send.requests[0].target.startswith(f"{RESOURCE}/providers/microsoft.insights/logs?api-version=")
+    assert send.requests[0].headers["Prefer"] == "wait=300, include-statistics=true, response-v1=true"

@@ -13,11 +13,13 @@ from shared.errors import (
     ExportError,
     ForeignHostError,
     IncompleteAnswerError,
+    NotReadyError,
     ProtocolError,
     StorageError,
     TransportError,
 )
 from shared.problems import problem
+from shared.windows import SECOND
 from tests.unit.fakes import service_error
 
 
@@ -34,6 +36,7 @@ from tests.unit.fakes import service_error
         (service_error(503), 502),
         (service_error(504), 504),
         (DeadlineError("too long"), 504),
+        (NotReadyError(SECOND, "running"), 503),
         (CredentialError("no token"), 502),
         (TransportError("no route"), 502),
         (ProtocolError("no table"), 502),
@@ -67,6 +70,11 @@ def test_a_services_error_keeps_its_code() -> None:
     document, headers = problem(service_error(403))
     assert (document["code"], document["service_status"], document["request_id"]) == ("Odd", 403, "r-1")
     assert headers == {}
+
+
+def test_what_is_not_ready_says_when_to_come_back() -> None:
+    """A search that goes on at the service is no failure: 503, with the time after which to look again."""
+    assert problem(NotReadyError(90 * SECOND, "running"))[1] == {"Retry-After": "90"}
 
 
 @pytest.mark.parametrize(("asked", "said"), [(None, "30"), (7.0, "7"), (0.2, "1"), (12.4, "13")])

@@ -10,7 +10,7 @@ import pytest
 from shared import query_api
 from shared.errors import AnswerTooLargeError, ExportError, IncompleteAnswerError, ProtocolError, ServiceError
 from shared.model import Response
-from shared.query_api import Answer, ask, read_answer
+from shared.query_api import Answer, ask, read_answer, to_workspace
 from tests.unit.fakes import ListSend, service_error
 
 COLUMNS = [{"name": "TimeGenerated", "type": "datetime"}, {"name": "n", "type": "long"}]
@@ -42,7 +42,7 @@ def answered(answer: object) -> Answer:
 def asked(answer: object) -> tuple[Answer, ListSend]:
     """Ask one question."""
     send = ListSend([answer])
-    return ask(send, "w", {"query": "Event", "timespan": "P1D"}, wait=300, deadline=99.0), send
+    return ask(send, to_workspace("w"), {"query": "Event", "timespan": "P1D"}, wait=300, deadline=99.0), send
 
 
 def test_the_request() -> None:

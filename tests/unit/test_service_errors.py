@@ -31,6 +31,14 @@ GRAPH = {
         "innerError": {"date": "2026-11-21T10:00:00", "request-id": "r-1", "client-request-id": "k-1"},
     }
 }
+AAD_GRAPH = {
+    "odata.error": {
+        "code": "Authorization_RequestDenied",
+        "message": {"lang": "en", "value": "Insufficient privileges to complete the operation."},
+        "requestId": "r-2",
+        "date": "2018-08-20T10:00:00",
+    }
+}
 PARTIAL = {
     "error": {
         "code": "PartialError",
@@ -51,12 +59,19 @@ PARTIAL = {
     [
         (SEMANTIC, "BadArgumentError/SemanticError/SEM0100", "'Heartbeats'", "c-1"),
         (GRAPH, "UnknownError", "This request is throttled.", "r-1"),
+        (
+            AAD_GRAPH,
+            "Authorization_RequestDenied",
+            "Insufficient privileges to complete the operation.",
+            "r-2",
+        ),
+        ({"odata.error": {"code": "Odd", "message": {"lang": "en"}}}, "Odd", "no message", "h-1"),
         (PARTIAL, "PartialError/EngineError/-2133196797", "E_QUERY_RESULT_SET_TOO_LARGE", "h-1"),
         ({"error": {"code": "", "message": "Invalid Skip Token"}}, "HTTP 418", "Invalid Skip Token", "h-1"),
         ({"error": {"code": "Odd"}}, "Odd", "no message", "h-1"),
         ({"error": "invalid_client"}, "HTTP 418", "invalid_client", "h-1"),
     ],
-    ids=["semantic", "graph", "partial", "empty code", "no message", "no object"],
+    ids=["semantic", "graph", "aad graph", "no value", "partial", "empty code", "no message", "no object"],
 )
 def test_an_envelope_is_read_whole(body: object, code: str, message: str, request_id: str) -> None:
     """The code path, every level's message, and the id: the body's own, else the header's."""
@@ -81,7 +96,9 @@ def test_a_body_that_is_no_envelope_is_quoted(body: bytes, message: str) -> None
     assert len(read_error("X", 502, {}, body * 1000)[1]) <= 200
 
 
-KEYS = st.sampled_from(["error", "code", "message", "innererror", "innerError", "details", "correlationId"])
+KEYS = st.sampled_from(
+    ["error", "odata.error", "code", "message", "innererror", "innerError", "details", "correlationId"]
+)
 bodies = st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)
 ).map(lambda value: json.dumps(value).encode())

@@ -17,12 +17,15 @@ from shared.windows import (
     SECOND,
     cells,
     cells_newest_first,
+    clipped,
     format_duration,
     format_instant,
     format_second,
     from_datetime,
     grid_floor,
+    hull,
     overlap,
+    overlapping,
     parse_duration,
     parse_instant,
     subtract,
@@ -228,6 +231,28 @@ def test_what_remains_and_the_holes_make_the_span(span: Window, holes: list[Wind
 def test_overlap_is_a_common_tick(one: Window, other: Window) -> None:
     """Two windows overlap when a tick is in both; touching is not overlapping."""
     assert overlap(one, other) == bool(ticks_of(one) & ticks_of(other))
+
+
+@given(many, spans())
+def test_overlapping_any_of_many_is_overlapping_one_of_them(windows: list[Window], other: Window) -> None:
+    """Whether it is found by bisection or one by one."""
+    disjoint = union(windows)
+    assert overlapping(disjoint)(other) == any(overlap(each, other) for each in disjoint)
+
+
+@given(many, spans())
+def test_clipping_keeps_the_ticks_of_the_span(windows: list[Window], span: Window) -> None:
+    """Each window keeps what it has in the span, and one that has nothing there is left out."""
+    kept = clipped(windows, span)
+    assert ticks_of(*kept) == ticks_of(*windows) & ticks_of(span)
+    assert len(kept) == sum(overlap(each, span) for each in windows)
+
+
+@given(st.lists(spans(), min_size=1))
+def test_a_hull_is_the_shortest_span_that_holds_all(windows: list[Window]) -> None:
+    """From the first tick of any to the last one."""
+    found = ticks_of(*windows)
+    assert hull(windows) == Window(min(found), max(found) + 1)
 
 
 @pytest.mark.parametrize(("start", "end"), [(5, 5), (5, 4), (-1, 5)])

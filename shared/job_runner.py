@@ -1,0 +1,258 @@
+"""Has search jobs find a window's rows: started once, looked at until they are over, halved, and swept.
+
+Each attempt finds what earlier ones began, by the names of the tables and by the ledger.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shared.errors import (
+    ExportError,
+    NoRoomError,
+    NotReadyError,
+    NotSettledError,
+    ServiceError,
+)
+from shared.job_ledger import Entry, JobLedger, started_today, swept
+from shared.job_tables import JobTable, JobTables, Operation
+from shared.model import Reading, Tools, Window
+from shared.polling import Patience, Waiting, poll
+from shared.search_job import Search, halves, job_body, table_name
+from shared.windows import DAY, HOUR, MINUTE, SECOND
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = Patience(first=2.0, most=20.0, total=90.0, again=120.0)
+"""Jobs take minutes to hours; while one goes on, other exports may have their turn."""
+
+RUNNING, TABLES, A_DAY = 5, 180, 180
+"""Jobs at one time, tables of jobs, and jobs in 24 hours, beyond which none is started. A workspace may have
+10, 200 and 200, and not only from us."""
+
+VISIBLE = HOUR
+"""How long after a job its rows may take to show; those that do not by then will not come."""
+
+_FAILURES_A_DAY = 3  # of jobs by one name: each is counted and billed
+_NOT_THERE = 15 * MINUTE  # after that, a table that is still not there will not come
+_LONGEST = 26 * HOUR  # a job that has run for 24 is ended by the service
+_TOLERANCE = 5 * SECOND  # clocks that are kept in step still differ by some
+
+Count = Callable[[str, Window, float], int]
+"""Counts the rows of a window in a job's table: the table's name, the window, the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a job found: so many rows of a window, in a table. ``since`` is when it was seen to be over."""
+
+    table: str
+    window: Window
+    rows: int
+    since: int
+
+
+class JobRunner:
+    """The jobs of one export; ``count`` is for those that do not say how much they found."""
+
+    def __init__(self, search: Search, tools: Tools, count: Count) -> None:
+        self._search = search
+        self._count = count
+        self._tables = JobTables(tools.connect("arm"), search.workspace)
+        self._ledger = JobLedger(tools.documents, search.workspace, tools.clock)
+        self._clock = tools.clock
+
+    def found(self, reading: Reading) -> list[Found]:
+        """Return what the window's job found, or those of its parts, in order of time.
+
+        Raises NotReadyError while a job goes on, and NoRoomError where there is no room for it.
+        """
+        until = min(reading.deadline, self._clock.monotonic() + PATIENCE.total)
+        return list(self._jobs(reading.window, reading, until))
+
+    def release(self, reading: Reading) -> None:
+        """Delete the tables of the window's jobs. What fails here, the sweep does later."""
+        deadline = self._clock.monotonic() + 60.0
+        try:
+            for name in self._names(reading.window, reading.since):
+                self._drop(name, deadline)
+        except ExportError as error:
+            _log.warning("the table of a search job is left to be swept: %s", error)
+
+    def _names(self, window: Window, since: int) -> Iterator[str]:
+        """Yield the tables of the jobs that are known for a window, and for its halves."""
+        name = table_name(self._search, window, since)
+        entry = self._ledger.get(name)
+        if entry is None:
+            return
+        if entry.state == "split":
+            for half in halves(window):
+                yield from self._names(half, since)
+        elif entry.state != "dropped":
+            yield name
+
+    def _jobs(self, window: Window, reading: Reading, until: float) -> Iterator[Found]:
+        """Yield the finished jobs with a window's rows; where one found too many, those of its halves."""
+        name = table_name(self._search, window, reading.since)
+        if not self._is_split(name):
+            self._start(name, window, reading)
+            rows = self._finished(name, window, until, reading.deadline)
+            if rows < self._search.limit:
+                entry = self._ledger.get(name)
+                yield Found(name, window, rows, entry.since if entry else self._clock.now())
+                return
+            halves(window)  # a tick has none
+            self._ledger.mark(name, "split")
+            self._tables.delete(name, reading.deadline)
+        for half in halves(window):  # so that both run at one time, if there is room for both
+            with contextlib.suppress(NotReadyError):
+                self._start(table_name(self._search, half, reading.since), half, reading)
+        for half in halves(window):
+            yield from self._jobs(half, reading, until)
+
+    def _is_split(self, name: str) -> bool:
+        entry = self._ledger.get(name)
+        return entry is not None and entry.state == "split"
+
+    def _start(self, name: str, window: Window, reading: Reading) -> None:
+        """Start a job, unless another attempt has."""
+        entry = self._ledger.get(name)
+        if entry is not None and entry.state in {"running", "done", "split"}:
+            return
+        if entry is not None:
+            self._check_failures(entry)
+        table = self._tables.get(name, reading.deadline)
+        operation = None
+        if table is None:
+            self._check_room(reading.deadline)
+            self._check_settled(reading)
+            self._ledger.begin(name, window)
+            try:
+                operation = self._tables.create(name, job_body(self._search, window), reading.deadline)
+            except NoRoomError:
+                self._ledger.undo(name, entry)
+                raise
+        elif table.state == "Deleting":
+            raise NotReadyError(MINUTE, f"the table {name} is still being deleted")
+        elif entry is None:
+            self._ledger.begin(name, window)
+        self._ledger.mark(name, "running", operation)
+
+    def _check_failures(self, entry: Entry) -> None:
+        """Raise ServiceError where so many jobs of this name failed within a day that another would, too."""
+        now = self._clock.now()
+        failures = entry.failures(now)
+        if len(failures) < _FAILURES_A_DAY:
+            return
+        raise ServiceError(
+            "Log Analytics",
+            status=200,
+            code="Failed",
+            message=(
+                f"{len(failures)} search jobs of the table {entry.table} failed within a day, so none is "
+                "started until the first of them is a day ago; the log has their errors"
+            ),
+            request_id=None,
+            retryable=False,
+            retry_after=(failures[-_FAILURES_A_DAY] + DAY - now) / SECOND,
+        )
+
+    def _check_settled(self, reading: Reading) -> None:
+        """Refuse to start a job that, by the service's own clock, would run before the window is due."""
+        now = self._tables.served_at
+        if now is not None and now < reading.since - _TOLERANCE:
+            raise NotSettledError(reading.since - now)
+
+    def _check_room(self, deadline: float) -> None:
+        """Sweep what crashes have left, and raise NoRoomError where no further job may be started."""
+        now = self._clock.now()
+        tables = self._tables.all(deadline)
+        over = {name for name, table in tables.items() if not table.runs}
+        entries = self._ledger.all()
+        for entry in swept(entries, over, now):
+            try:
+                if entry.table.lower() in over:
+                    self._tables.delete(entry.table, deadline)
+                    del tables[entry.table.lower()]
+            except ServiceError as error:
+                _log.warning("a table that is to be swept stays for now: %s", error)
+            else:
+                self._ledger.forget(entry.table)
+        running = sum(table.runs for table in tables.values())
+        today = started_today(entries, now)
+        for count, most, wait, what in (
+            (running, RUNNING, 5 * MINUTE, "search jobs run in the workspace"),
+            (len(tables), TABLES, HOUR, "tables of search jobs are in the workspace"),
+            (today, A_DAY, HOUR, "search jobs were started within a day"),
+        ):
+            if count >= most:
+                raise NoRoomError(wait, f"{count} {what}, so no further one is started now")
+
+    def _finished(self, name: str, window: Window, until: float, deadline: float) -> int:
+        """Return how many rows a job found, once it is over; its limit where it was ended there."""
+        table, operation = poll(lambda: self._look(name, deadline), self._clock, until, PATIENCE)
+        if operation is not None and operation.is_cut_off:
+            return self._search.limit
+        self._ledger.mark(name, "done")
+        if table.ingested is not None:
+            return table.ingested
+        if operation is not None and operation.ingested is not None:
+            return operation.ingested
+        return self._counted(name, window, deadline)
+
+    def _counted(self, name: str, window: Window, deadline: float) -> int:
+        """Return how many rows a job's table has, where the service does not say: the job is paid for.
+
+        They are counted when all of them show, because nothing else would tell that some do not yet.
+        """
+        entry = self._ledger.get(name)
+        wait = entry.since + VISIBLE - self._clock.now() if entry else 0
+        if wait > 0:
+            raise NotReadyError(wait, f"the search job {name} does not say how many rows it found")
+        return self._count(name, window, deadline)
+
+    def _look(self, name: str, deadline: float) -> tuple[JobTable, Operation | None] | Waiting:
+        table = self._tables.get(name, deadline)
+        entry = self._ledger.get(name)
+        if table is None:
+            if entry is None or self._clock.now() - entry.since > _NOT_THERE:
+                self._ledger.mark(name, "dropped")
+                raise NotReadyError(MINUTE, f"the table {name} is gone, and its job is started again")
+            return Waiting(f"the table {name} is not there yet")
+        if table.state == "Deleting":
+            self._ledger.mark(name, "dropped")
+            raise NotReadyError(MINUTE, f"the table {name} is being deleted")
+        operation = self._operation(table, entry, deadline)
+        goes_on = operation is not None and operation.goes_on
+        if table.state == "Succeeded" and not goes_on:
+            return table, operation
+        if entry is not None and self._clock.now() - entry.started > _LONGEST:
+            self._drop(name, deadline)
+            raise NotReadyError(MINUTE, f"the search job {name} did not end, and is started again")
+        state = operation.status if goes_on and operation else table.state
+        return Waiting(f"the search job {name} goes on ({state})")
+
+    def _operation(self, table: JobTable, entry: Entry | None, deadline: float) -> Operation | None:
+        """Return a job's operation, which tells what its table does not: how much it found, and a failure.
+
+        A failure is not met by another job at once, because each is counted and billed.
+        """
+        operation = self._tables.operation(table, entry.operation if entry else None, deadline)
+        if operation is None or not operation.has_failed:
+            return operation
+        name = entry.table if entry else table.name
+        self._tables.delete(name, deadline)
+        self._ledger.fail(name)
+        raise ServiceError(
+            "Log Analytics",
+            status=200,
+            code=operation.status,
+            message=f"the search job {name} failed: {operation.error}",
+            request_id=None,
+            retryable=False,
+        )
+
+    def _drop(self, name: str, deadline: float) -> None:
+        self._tables.delete(name, deadline)
+        self._ledger.mark(name, "dropped")

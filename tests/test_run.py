@@ -1,0 +1,168 @@
+"""`dev.py run`: one export, once, from a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from local.cloud import Cloud, Limits, Options
+from local.environment import ROOT
+from local.run import Options as RunOptions
+from local.run import _joined, _window
+from shared.windows import DAY, HOUR, parse_instant
+
+END = "2026-11-21T12:00:00Z"
+EXPORTS = """
+[[export]]
+name = "events"
+source = "log_analytics"
+workspace = "%LOG_ANALYTICS_WORKSPACE_ID%"
+table = "Event"
+
+[[export]]
+name = "audits"
+source = "entra"
+log = "directoryAudits"
+
+[[export]]
+name = "verbatim"
+source = "entra"
+log = "directoryAudits"
+format = "pages"
+
+[[export]]
+name = "paused"
+source = "entra"
+log = "directoryAudits"
+enabled = false
+
+[[export]]
+name = "wrong"
+source = "entra"
+log = "nothing"
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A stand-in with a day of data."""
+    limits = Limits(reports=None, retention_days=None)
+    options = Options(events=150, days=1.0, audits=70, audit_days=1.0, end=END, limits=limits)
+    with Cloud(options, tmp_path_factory.mktemp("cloud with space")) as running:
+        yield running
+
+
+def run(cloud: Cloud, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with settings in a file and nothing else."""
+    (folder / "exports.toml").write_text(EXPORTS, encoding="utf-8")
+    values = {
+        **cloud.environment(),
+        "EXPORTS_FILE": str(folder / "exports.toml"),
+        "EXPORT_GRAPH_REQUESTS": "999",
+    }
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}), encoding="utf-8")
+    kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "HOME", "LANG")
+    return subprocess.run(
+        [sys.executable, "-m", "local.run", *arguments, "--settings", str(settings)],
+        cwd=ROOT,
+        env={name: os.environ[name] for name in kept if name in os.environ},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(lines: str) -> list[dict[str, object]]:
+    """The rows on standard output."""
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_rows_go_to_standard_output_and_the_rest_beside(cloud: Cloud, tmp_path: Path) -> None:
+    """What is piped on is rows and nothing else; the summary says how many there were."""
+    done = run(cloud, tmp_path, "audits", "--start", "2026-11-20T12:00:00Z", "--end", END)
+    assert done.returncode == 0, done.stderr
+    found = sorted(str(row["id"]) for row in rows(done.stdout))
+    assert found == sorted(str(record["id"]) for record in cloud.audits())
+    assert "Total records: 70\nReturned: 70" in done.stderr
+    assert "requests in" in done.stderr
+
+
+def test_top_shows_so_many_and_counts_the_rest(cloud: Cloud, tmp_path: Path) -> None:
+    """As the original script said it: the total, and how many of them were returned."""
+    span = ("--start", "2026-11-20T00:00:00Z", "--end", "2026-11-22T00:00:00Z")
+    done = run(cloud, tmp_path, "events", *span, "--top", "10")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(done.stdout)) == 10
+    total = len(cloud.rows("Event"))
+    assert f"Total records: {total}\nReturned: 10" in done.stderr
+
+
+def test_files_are_stored_in_the_exports_format(cloud: Cloud, tmp_path: Path) -> None:
+    """Pages come as audit0.json and so on, byte for byte as Graph answered them."""
+    folder = tmp_path / "out put"
+    done = run(cloud, tmp_path, "verbatim", "--start", "2026-11-20", "--end", END, "--output", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    pages = sorted(folder.glob("audit*.json"))
+    records = [each for page in pages for each in json.loads(page.read_bytes())["value"]]
+    assert sorted(each["id"] for each in records) == sorted(str(each["id"]) for each in cloud.audits())
+    assert (folder / "audit0.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nobody"], ["There is no export 'nobody'", "events, audits, verbatim", "export 'wrong': log"]),
+        (["paused"], ["There is no export 'paused'"]),
+        (["audits", "--start", "yesterday"], ["--start", "2026-11-21T10:00:00Z, or -7d"]),
+        (["audits", "--start", "-1h", "--end", "-2h"], ["--start must lie before --end"]),
+    ],
+)
+def test_mistakes_say_what_to_do(
+    cloud: Cloud, tmp_path: Path, arguments: Sequence[str], words: Sequence[str]
+) -> None:
+    """Exit code 1 and what was expected; nothing on standard output."""
+    done = run(cloud, tmp_path, *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_refusal_is_told_in_the_services_words(cloud: Cloud, tmp_path: Path) -> None:
+    """And with what to grant."""
+    cloud.fail("graph", "missing_consent", count=None)
+    try:
+        done = run(cloud, tmp_path, "audits", "--start", "-1d")
+    finally:
+        cloud.clear_faults()
+    assert done.returncode == 1
+    assert "AuditLog.Read.All" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_times_are_instants_or_relative_to_now() -> None:
+    """The defaults are the last 24 hours."""
+    now = parse_instant("2026-11-21T12:00:00.5Z")
+
+    def window(start: str, end: str) -> tuple[int, int]:
+        found = _window(RunOptions("x", start, end, None, None, Path()), now)
+        return found.start, found.end
+
+    noon = parse_instant("2026-11-21T12:00:00Z")
+    assert window("-24h", "-0s") == (noon - DAY, noon)
+    assert window("2026-11-21T11:00:00Z", "-0s") == (noon - HOUR, noon)
+    assert window("-7d", "-1d") == (noon - 7 * DAY, noon - DAY)
+
+
+def test_relative_times_may_stand_by_themselves() -> None:
+    """`--start -7d` reads as people write it."""
+    assert _joined(["a", "--start", "-7d", "--top", "3"]) == ["a", "--start=-7d", "--top", "3"]
