@@ -155,16 +155,19 @@ class Exporter:
             _dropped(message, "it is not what would be planned now")
             return None
         size = measured(found, window, export.digest)
-        try:
-            self._check_retention(export, window)
-            return self._export(export, message, attempt, size)
-        except UnavailableError as error:
-            self._record_unavailable(export, message, error)
-            if error.floor >= window.end:
-                return None
-            # At once, because by the next plan the floor has moved on.
-            rest = replace(message, window=Window(error.floor, window.end))
-        return self._export(export, rest, attempt, size)
+        while True:
+            try:
+                if message.window == window:  # not of a rest, for the floor moves on
+                    self._check_retention(export, window)
+                return self._export(export, message, attempt, size)
+            except UnavailableError as error:
+                if error.floor <= message.window.start:
+                    raise
+                self._record_unavailable(export, message, error)
+                if error.floor >= window.end:
+                    return None
+                # At once, because by the next plan the floor has moved on.
+                message = replace(message, window=Window(error.floor, window.end))
 
     def _stored_again(
         self, export: Export, message: Message, stored: Sequence[Stored], backfills: Sequence[Backfill]

@@ -1,7 +1,8 @@
 """Which beginnings of names to list, so that all of some spans of time is found with little asked. Pure.
 
-What is named after a time can be listed by the hour, the day, ten days, the month, the year, or as a whole. A
-listing comes in pages, and each page is a request; what a coarse listing finds beside what is wanted costs too.
+What is named after a time can be listed by the hour, the day, ten days, the month, the year, or as a whole.
+A listing comes in pages, and each page is a request; what a coarse listing finds beside what is wanted costs
+too.
 """
 
 import calendar

@@ -172,7 +172,7 @@ class Planner:
         if denial is None:
             return False
         if denial.config == export.digest and denial.next_try > now:
-            _log.error("export rests until it is not denied export=%s: %s", export.name, denial.reason)
+            _log.warning("export rests export=%s: %s", export.name, denial.reason)
             return True
         self._journal.forget_denial(export.name)
         return False

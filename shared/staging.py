@@ -9,8 +9,8 @@ from shared.errors import ConflictError
 from shared.model import Container, Receipt
 from shared.receipts import to_metadata
 
-BLOCK_BYTES = 5 << 20
-"""Above 4 MiB, from where on storage accounts are fast ("Scalability and performance targets for Blob storage")."""
+BLOCK_BYTES = 4 << 20
+"""Small enough that a window's last block is soon uploaded, after all its rows are there."""
 
 
 class Staging:

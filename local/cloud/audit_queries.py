@@ -52,6 +52,7 @@ class Search:
     over_from: float
     limit: int
     bounds: Ends
+    miscount: int
     outcome: Outcome = "succeeded"
     found: list[Record] | None = None
     exceeded: bool = False
@@ -68,7 +69,8 @@ class Search:
         """
         start, seconds = limits.audit_search_start, limits.audit_search_seconds
         most, bounds = limits.audit_search_records, limits.audit_search_ends
-        return cls(id_, _checked(asked), now, now + start, now + seconds, most, bounds)
+        off = limits.audit_search_miscount
+        return cls(id_, _checked(asked), now, now + start, now + seconds, most, bounds, off)
 
     def status(self, now: float) -> str:
         """The search's status, as the service spells it."""
@@ -93,7 +95,7 @@ class Search:
         is authoritative. Before the end, and after a failure, it says nothing.
         """
         is_over = self.status(now) == "succeeded" and self.found is not None
-        count = len(self.found or ()) + zlib.crc32(self.id.encode()) % 7 - 3
+        count = len(self.found or ()) + zlib.crc32(self.id.encode()) % (2 * self.miscount + 1) - self.miscount
         return {
             "id": self.id,
             **self.asked,

@@ -32,7 +32,8 @@ class SearchLimits:
     `audit_search_start` seconds and over after `audit_search_seconds`, and is there for `audit_search_days`.
     `audit_search_page` and `audit_searches_page` are the pages of its records (seen in the field) and of the
     list of searches (made up). Not documented: `audit_search_ends`, which of its bounds, cut to whole
-    seconds, belong to it; `audit_search_early`, what its records are before it has succeeded: "some" of them
+    seconds, belong to it; the "approximate" count of a search lies up to `audit_search_miscount` beside the
+    truth; `audit_search_early`, what its records are before it has succeeded: "some" of them
     as if they were all, "none", or status 400.
 
     Azure AD Graph: a page has at most `activity_page` records, and a walk through sign-ins at most
@@ -60,6 +61,7 @@ class SearchLimits:
     audit_searches_page: int = 50
     audit_search_ends: Ends = "none"
     audit_search_early: Early = "some"
+    audit_search_miscount: int = 3
     activity_page: int = 1_000
     signin_events: int = 1_000_000
     aad_graph_app_tokens: bool = True

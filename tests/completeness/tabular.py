@@ -70,7 +70,7 @@ class Tabular(Landed):
 
 def comparable(row: Row, kinds: Mapping[str, str]) -> dict[str, Any]:
     """A row of the wire, or of a file, with the same value for the same, however it was written."""
-    read = {name: _READ.get(kind, _text) for name, kind in kinds.items()}
+    read: dict[str, Callable[[Any], Any]] = {name: _READ.get(kind, _text) for name, kind in kinds.items()}
     return {name: None if row[name] is None else read[name](row[name]) for name in kinds}
 
 

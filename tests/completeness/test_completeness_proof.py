@@ -37,8 +37,8 @@ def test_verify_answers_every_field_when_all_is_well(exported: World) -> None:
     """What was counted, and that nothing is wrong."""
     assert exported.verify(*RANGE, deep=True) == {
         "export": "events", "start": at("10:00:00"), "end": at("12:00:00"), "windows": 2, "rows": 20,
-        "complete": 2, "not_compared": 0, "missing": [], "differing": [], "damaged": [], "unavailable": [], "deep": True,
-        "repair": False,
+        "complete": 2, "not_compared": 0, "missing": [], "differing": [], "damaged": [], "unavailable": [],
+        "deep": True, "repair": False,
     }  # fmt: skip
 
 

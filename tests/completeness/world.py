@@ -44,7 +44,7 @@ NOW = f"{TODAY}T12:20:00Z"
 DELIVERIES = 5
 """How often the queue delivers a message before it counts as poison (host.json)."""
 
-NO_RATES = Limits(queries=None, reports=None, identity_protection=None)
+NO_RATES = Limits(queries=None, reports=None, identity_protection=None, audit_search_miscount=0)
 """The services' limits without those on how often they may be asked, which need real time to pass."""
 
 

@@ -14,7 +14,11 @@ from tests.e2e.harness import World
 
 # Six hours of data; Graph's limit of 5 requests in 10 seconds would make every test wait for it.
 SMALL = Options(
-    events=240, days=0.25, audits=120, audit_days=0.25, limits=Limits(reports=None, retention_days=None)
+    events=240,
+    days=0.25,
+    audits=120,
+    audit_days=0.25,
+    limits=Limits(reports=None, identity_protection=None, retention_days=None, audit_search_miscount=0),
 )
 
 _OF_AZURE = ("AZURE_", "EXPORT", "LOG_ANALYTICS_", "GRAPH_", "ARM_", "IDENTITY_", "MSI_", "REQUESTS_CA")

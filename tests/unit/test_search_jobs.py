@@ -295,7 +295,7 @@ def test_room_that_is_not_there_does_not_wipe_out_failures() -> None:
         world.read()
     put = world.service._put
 
-    def full(path: str, name: str, request: Request) -> Response:
+    def full(path: str, name: str, request: Request) -> Response:  # noqa: ARG001  as the one it replaces
         raise service_error(429)
 
     world.service._put = full  # type: ignore[method-assign]
