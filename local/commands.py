@@ -19,6 +19,9 @@ from local.progress import StepError, say
 SECOND_VERSION = (3, 13)
 """The Python that the app's production runtime is made for; the tests run on it too, where there is one."""
 
+ABOUT_SERVICES = ("tests/cloud", "tests/completeness", "tests/model")
+"""Long tests of what the services do rather than of Python: of two Pythons, the second runs them."""
+
 TEST_WORKERS = 2
 """Test processes. Each has an Azurite and hosts of its own: more would need more than a laptop has."""
 
@@ -128,16 +131,22 @@ def _lint(python: Path) -> int:
 
 
 def _test(arguments: Sequence[str]) -> int:
-    """Lint, the tests on this Python, and the tests on `SECOND_VERSION`; all of them in any case."""
+    """Lint, the tests on this Python, and the tests on `SECOND_VERSION`; all of them in any case.
+
+    Without arguments of pytest's, the first of two Pythons leaves out what is about the services.
+    """
     python = _environment(TEST)
     _install_npm_packages(python)
+    here = current_interpreter()
+    second = find_interpreter(SECOND_VERSION) if here.version != SECOND_VERSION else None
+    left_out = [] if second is None or arguments else [f"--ignore={folder}" for folder in ABOUT_SERVICES]
     if "-n" not in arguments:
         arguments = ["-n", str(TEST_WORKERS), *arguments]
     results = {"lint": _lint(python)}
-    here = current_interpreter()
     pytest = ["-m", "pytest", *arguments]
-    results[f"pytest on {here.name}"] = _section(f"pytest on Python {here.name}", [python, *pytest])
-    second = find_interpreter(SECOND_VERSION) if here.version != SECOND_VERSION else None
+    results[f"pytest on {here.name}"] = _section(
+        f"pytest on Python {here.name}", [python, *pytest, *left_out]
+    )
     if second is not None:
         other = ensure_environment(ROOT / f".venv-{second.name}", second, TEST)
         results[f"pytest on {second.name}"] = _section(f"pytest on Python {second.name}", [other, *pytest])
