@@ -81,13 +81,13 @@ def test_an_answer_that_was_cut_off_is_not_taken(world: World) -> None:
 
 def test_a_window_that_is_refused_rests_and_is_tried_again(world: World) -> None:
     """What no redelivery can mend is recorded at once; the others land; it lands when its time has come."""
-    world.cloud.fail("log_analytics", "403")
+    world.cloud.fail("log_analytics", "404")
     world.write_exports(world.table())
     with world.running({"EXPORT_LOG_ANALYTICS_MAX_IN_FLIGHT": "1"}) as app:
         app.export()
         assert world.hours() == [(-3, -2), (-2, -1)]
         (failure,) = world.failures().values()
-        assert "403" in failure["error"]
+        assert "404" in failure["error"]
         assert 4 * MINUTE < ticks(failure["next_try"]) - now() <= 5 * MINUTE
         app.export()
         assert world.hours() == [(-3, -2), (-2, -1)], "it rests"

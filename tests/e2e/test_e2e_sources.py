@@ -10,7 +10,7 @@ import pytest
 
 from local.azurite import Azurite
 from local.cloud import Cloud, Limits, Options
-from local.compare import ticks
+from local.compare import SECOND, ticks
 from tests.e2e.conftest import SMALL
 from tests.e2e.harness import HOUR, World, entry
 
@@ -26,7 +26,8 @@ def test_every_source_lands_whole(world: World) -> None:
     cloud = world.cloud
     cloud.set_limits(audit_search_seconds=0.0, audit_search_start=0.0)
     workspace = cloud.identity.workspace_resource_id
-    times = {"lag": world.lag(), "start": world.at(-3), "recheck": []}
+    shift = f"{world.end % (3 * HOUR) // SECOND}s"  # so that one window of three hours is what is looked at
+    times = {"lag": world.lag(), "start": world.at(-3), "recheck": [], "offset": shift}
     logs = {"sign-ins": {"log": "signIns"}, "services": {"log": "signIns", "events": "servicePrincipal"},
             "provisioned": {"log": "provisioning"}, "risks": {"log": "riskDetections"}}  # fmt: skip
     world.write_exports(
@@ -41,7 +42,7 @@ def test_every_source_lands_whole(world: World) -> None:
         entry({"name": "by-resource", "source": "log_analytics", "resource": workspace, "route": "arm",
                "table": "Event", "window": "3h", **times}),
         entry({"name": "archive", "source": "search_jobs", "resource": workspace, "table": "Event",
-               "window": "3h", "lag": world.lag(), "start": world.at(-3)}),
+               "window": "3h", "offset": shift, "lag": world.lag(), "start": world.at(-3)}),
     )  # fmt: skip
     with world.running() as app:
         app.export()

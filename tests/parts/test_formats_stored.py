@@ -7,12 +7,14 @@ import gzip
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from pyarrow import parquet
 
+from local.run import _store
 from shared import parquet_file, staging
 from shared.coverage import Stored, stored_near
 from shared.errors import ExportError
@@ -212,3 +214,19 @@ def test_a_recheck_counts_the_source_once_also_when_the_window_began_again() -> 
     source.batches = [batch([A], "[1]"), batch([A, B], '[2,"x"]')]
     assert rewrite(world) == Rewrite("added", 2)
     assert [(row["a"], row["b"]) for row in rows(world)] == [("1", ""), ("2", "x")]
+
+
+def test_a_run_into_a_folder_begins_again_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run once from a terminal, an export makes the same file, and no half of one stays."""
+    asked: list[int] = []
+
+    def batches() -> Iterator[Batch]:
+        asked.append(1)
+        yield batch([A], "[1]")
+        yield batch([A, B], '[2,"x"]')
+
+    summary = _store(batches, make_export(format_="csv"), WINDOW, tmp_path / "out")
+    (file,) = (tmp_path / "out").iterdir()
+    assert file.read_bytes() == b'"a","b"\r\n1,\r\n2,"x"\r\n'
+    assert (summary.rows, summary.requests, len(asked)) == (2, 2, 2)
+    assert str(file) in capsys.readouterr().err
