@@ -12,7 +12,7 @@ from shared.in_flight import Flight, flight
 from shared.journal import RECHECKED_TOGETHER, Backfill, Recheck
 from shared.model import Export, Reason, Window
 from shared.receipts import from_metadata
-from shared.windows import cells, cells_newest_first, overlap
+from shared.windows import DAY, cells, cells_newest_first, overlap
 
 RECHECKED_AT_ONCE = 24
 """Windows that one message asks to be rechecked, where one question counts many."""
@@ -115,6 +115,21 @@ def doubled_windows(found: Iterable[Window]) -> list[Window]:
     Whoever carries out a message for such a window keeps the newest.
     """
     return [one for one, other in pairwise(sorted(found)) if one == other]
+
+
+def overlapped_windows(found: Sequence[Stored], now: int) -> list[Window]:
+    """Return the stored windows that overlap the one before them, where both were stored within a day.
+
+    A worker with another grid died after it stored one, before it saw the other. Whoever carries out a
+    message for such a window withdraws it, and what is then a gap is planned again. Later on nobody knows
+    whether the source still holds its rows, so it stays.
+    """
+    new = [each for each in found if (_exported_at(each) or 0) >= now - DAY]
+    return [
+        other.window
+        for one, other in pairwise(sorted(new, key=lambda each: each.window))
+        if one.window != other.window and overlap(one.window, other.window)
+    ]
 
 
 def redo_tasks(export: Export, redone: Iterable[Window]) -> Iterator[Task]:

@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from msgspec import structs
 
@@ -21,12 +21,13 @@ from shared.agenda import (
     awaiting_recheck,
     doubled_windows,
     new_windows,
+    overlapped_windows,
     recheck_tasks,
     redo_tasks,
     redone_windows,
     urgency,
 )
-from shared.coverage import Stored, all_windows, gaps, stored_in, wanted
+from shared.coverage import Stored, all_windows, due_until, gaps, stored_in, wanted
 from shared.errors import ConflictError, OriginError, ProtocolError
 from shared.events import event
 from shared.in_flight import Flight, Flights, InFlight, Settled, without
@@ -34,7 +35,17 @@ from shared.journal import Backfill, Journal, Recheck
 from shared.model import KINDS, Clock, Container, Export, Kind, Message, SourceType, Window
 from shared.settled import open_time, settled_time
 from shared.state import Origin, State
-from shared.windows import HOUR, MINUTE, format_instant, hull, overlap, overlapping, parse_instant, union
+from shared.windows import (
+    HOUR,
+    MINUTE,
+    clipped,
+    format_instant,
+    hull,
+    overlap,
+    overlapping,
+    parse_instant,
+    union,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -188,16 +199,18 @@ class Planner:
         active = [each for each in backfills if each.state == "active"]
         ended = [each for each in backfills if each.state == "ended"]
         looked = open_time(export, spans, settled, active)
-        listed = [*looked, *(each.window for each in ended)]
+        listed = [*looked, *(each.window for each in ended), *_ahead(export, active, now)]
         found, rechecks = self._listed(export, listed, [*spans, *listed])
         lost = [each.window for each in self._journal.unavailable(export)]
         missing = gaps(looked, [*(each.window for each in found), *lost])
-        doubled = doubled_windows(each.window for each in found)
+        doubled = doubled_windows(each.window for each in found) + overlapped_windows(found, now)
+        odd: list[Window] = []
         if now - settled.since > SETTLED_EXPIRES:
             # Since then blobs may have been deleted, or stored by a worker that was taken for dead.
             stored = all_windows(self._data, export.name)
             missing = union([*gaps(spans, [*stored, *lost]), *missing])
-            doubled = doubled_windows(filter(overlapping(spans), stored)) + doubled
+            doubled += doubled_windows(filter(overlapping(spans), stored))
+            odd = [other for one, other in pairwise(sorted(stored)) if overlap(one, other)]
             settled = replace(settled, since=now)
         redone = redone_windows(export.digest, found, active, rechecks) + doubled
         awaiting = awaiting_recheck(export, found, rechecks)
@@ -224,10 +237,11 @@ class Planner:
             redo_tasks(export, redone),
             key=urgency,
         )
+        left = [*missing, *redone, *unchecked, *busy, *odd]
         return _Plan(
             (task for task in tasks if not is_busy(task.flight.window)),
             landed,
-            settled_time(export, spans, [*missing, *redone, *unchecked, *busy], active, settled.since, now),
+            settled_time(export, spans, left, active, settled.since, now),
         )
 
     def _listed(
@@ -279,6 +293,13 @@ class Planner:
         for backfill in ended:
             if not is_unchecked(backfill.window):
                 self._journal.forget_backfill(export.name, backfill)
+
+
+def _ahead(export: Export, active: Iterable[Backfill], now: int) -> list[Window]:
+    """Return what of forced backfills is not due, but may be stored: on a grid that the export had before."""
+    due = due_until(export, now)
+    forced = (each.window for each in active if each.force)
+    return clipped(forced, Window(max(0, due), now)) if due < now else []
 
 
 def _is_fresh(flight: Flight, now: int) -> bool:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
+from shared.allocator import give_back_large_blocks
 from shared.attempts import Attempts
 from shared.auditor import Auditor
 from shared.auth import Tokens, build_credential
@@ -33,6 +34,7 @@ class App:
     def __init__(
         self, settings: Settings, clock: Clock | None = None, documents: Container | None = None
     ) -> None:
+        give_back_large_blocks()
         self.settings = settings
         self.clock = clock = clock or SystemClock()
         pacer = Pacer(intervals(settings.graph_requests), clock)

@@ -17,31 +17,30 @@ from tests.parts.world import World
 COUNT = 100_000
 A_HANDFUL = 12
 """Calls of a plan: what is in flight, one listing a folder of documents, and of the data's open days."""
-SHAPES = [("log_analytics", "5m"), ("entra", "1h")]
+SHAPES: dict[Kind, tuple[int, str]] = {"log_analytics": (COUNT, "5m"), "entra": (COUNT // 5, "1h")}
 
 _stored = cache(world_of_windows)
 
 
 @cache
-def _running(kind: Kind, length: str) -> World:
+def _running(kind: Kind) -> World:
     """Return the world of an app that has planned once, and whose rechecks are done."""
-    world = copied(_stored(COUNT, length, kind))
+    world = copied(_stored(*SHAPES[kind], kind))
     world.work(kind)
     asked(world)
     return world
 
 
-@pytest.fixture(params=SHAPES, ids="-".join)
+@pytest.fixture(params=SHAPES)
 def world(request: pytest.FixtureRequest) -> World:
     """Return an app's world in which nothing is left to do."""
-    kind, length = request.param
-    return copied(_running(kind, length))
+    return copied(_running(request.param))
 
 
 @pytest.fixture
 def five_minutes() -> World:
     """Return a world of Log Analytics windows of five minutes in which nothing is left to do."""
-    return copied(_running("log_analytics", "5m"))
+    return copied(_running("log_analytics"))
 
 
 def ticked(world: World, after: str = "5m") -> None:

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import ExportError
 from shared.model import Kind, Window
 from shared.windows import DAY, HOUR, MINUTE, format_instant, subtract
-from tests.parts.fakes import between, make_export, rows_of, texts, tiles
+from tests.parts.fakes import between, disjoint, make_export, order, rows_of, texts, tiles
 from tests.parts.memory_container import MemoryContainer
 from tests.parts.world import World
 
@@ -281,3 +281,51 @@ def test_two_blobs_of_a_window_become_one_also_when_nobody_asks(*, remembered: b
     world.work()
     assert texts(world.stored()) == ["10:00-11:00", "11:00-12:00"]
     assert format_instant(world.stored()[0].start).startswith("2026-11-21T10")
+
+
+def leave_overlapping(world: World, **options: Any) -> None:
+    """Store a window of another grid over the stored ones, as a worker that dies right after it does."""
+    other = make_export(start="2026-11-21T10:00:00Z", offset="30m", **options)
+    elsewhere = replace(world, exports=[other], data=MemoryContainer())
+    elsewhere.exporter().run(order(other, between("10:30", "11:30")))
+    for blob in elsewhere.data.list("", metadata=True):
+        document = elsewhere.data.read(blob.name)
+        assert document is not None
+        world.data.write(blob.name, document.data, etag=None, metadata=blob.metadata)
+
+
+def test_force_redoes_what_is_stored_beyond_what_is_due() -> None:
+    """A longer window is due later, but what was stored on the old grid can be stored again all the same."""
+    world = settled_world()
+    world.exports = [make_export(start="2026-11-21T10:00:00Z", window="1d", pipeline="new")]
+    ask(world, between("10:30", "11:30"), force=True)
+    world.work()
+    assert {receipt.revision for receipt in world.receipts()} == {2}
+    assert {receipt.config for receipt in world.receipts()} == {world.exports[0].digest}
+    assert world.backfills() == []
+
+
+@pytest.mark.parametrize("recheck", [(), ("1h", "24h")])
+def test_of_two_windows_that_overlap_the_later_is_withdrawn(recheck: tuple[str, ...]) -> None:
+    """A worker with another grid died after it stored one; by later plans each tick is stored once."""
+    world = settled_world(recheck=recheck)
+    leave_overlapping(world, recheck=recheck)
+    assert not disjoint(world.stored())
+    world.clock.advance("7h")
+    for _ in range(3):
+        world.work()
+        world.clock.advance("5m")
+    end = world.stored()[-1].end
+    assert tiles(world.stored(), Window(between("10:00", "12:00").start, end)), texts(world.stored())
+    assert world.stored_rows() == rows_of(Window(between("10:00", "12:00").start, end))
+
+
+def test_windows_that_overlapped_long_ago_stay() -> None:
+    """Their source may have forgotten what only one of them holds."""
+    world = settled_world()
+    leave_overlapping(world)
+    before = world.stored()
+    world.clock.advance("2d")
+    for _ in range(3):
+        world.work()
+    assert set(before) <= set(world.stored())

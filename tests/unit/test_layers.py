@@ -36,7 +36,7 @@ LAYERS = (
     {"shared.log_search", "shared.window_kql", "shared.audit_queries"},
     {"shared.exports_file", "shared.layout", "shared.kql", "shared.messages", "shared.receipts",
      "shared.events", "shared.clock", "shared.query_api", "shared.http_body", "shared.record_log",
-     "shared.polling", "shared.odata"},
+     "shared.polling", "shared.odata", "shared.allocator"},
     {"shared.paging"},
     {"shared.service_errors", "shared.configs", "shared.problems", "shared.listing", "shared.parquet_file"},
     {"shared.windows", "shared.clouds", "shared.slices",
