@@ -223,7 +223,7 @@ def test_a_late_row_of_a_basic_table_is_found_by_the_recheck(cheap_world: World)
 
 
 def test_time_that_a_basic_table_is_not_asked_for_is_unavailable(cheap_world: World) -> None:
-    """Whatever retention the export states, older time is not taken for empty, nor what a reading may outlive."""
+    """Whatever retention the export states, older time is not taken for empty, nor what a reading may lose."""
     world = cheap_world
     world.start(cheap(world, BASIC, start=at("00:00", "2026-02-07"), retention="100d", window="1d"))
     world.drain()
