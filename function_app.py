@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, List  # noqa: UP035  the runtime does not know list[str] inside Out
+from typing import TYPE_CHECKING, List, ParamSpec  # noqa: UP035  the runtime does not know list[str] inside Out
 
 import azure.functions as func
 import msgspec
@@ -23,13 +23,17 @@ from shared.settings import Settings
 from shared.startup import read_settings
 
 if TYPE_CHECKING:
+    from shared.query_desk import Call
+    from shared.replies import Reply
     from shared.wiring import App
 
 _log = logging.getLogger("exports")
 
 QUEUE = "export-windows"
+QUERIES = "queries"
 STORAGE = "AzureWebJobsStorage"
 
+_P = ParamSpec("_P")
 Orders = func.Out[List[str]]  # noqa: UP006  as above
 
 
@@ -42,6 +46,9 @@ def create_app(settings: Settings) -> func.FunctionApp:
     app.register_functions(_windows(parts))
     app.register_functions(_http(parts))
     app.register_functions(_audit(parts))
+    if settings.queries.enabled:
+        app.register_functions(_queries(parts))
+        app.register_functions(_query_work(parts))
     return app
 
 
@@ -126,15 +133,6 @@ def _http(parts: _Parts) -> func.Blueprint:
     """Return the HTTP functions."""
     http = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
 
-    @http.function_name("query")
-    @http.route(route="query", methods=[func.HttpMethod.POST])
-    @_problems
-    def query(req: func.HttpRequest) -> func.HttpResponse:
-        from shared.query import read_question
-
-        app = parts()
-        return _answer(app.query.run(read_question(req.get_body(), app.workspaces)))
-
     @http.function_name("health")
     @http.route(route="health", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
     def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
@@ -142,7 +140,86 @@ def _http(parts: _Parts) -> func.Blueprint:
         status = "degraded" if settings.problems else "ok"
         return _answer({"status": status, "version": VERSION, "exports": len(settings.exports)})
 
+    @http.function_name("openapi")
+    @http.route(route="openapi.json", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
+    def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+        from shared.openapi import document
+
+        return _answer(document(queries=parts.settings.queries.enabled))
+
     return http
+
+
+def _queries(parts: _Parts) -> func.Blueprint:
+    """Return the functions that answer questions: at once over HTTP, or later from a queue of their own."""
+    queries = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+
+    def ask(req: func.HttpRequest, jobs: Orders, saved: str | None = None) -> func.HttpResponse:
+        reply, queued = parts().desk.ask(_call(req), saved)
+        if queued is not None:
+            jobs.set([queued])
+        return _reply(reply)
+
+    @queries.function_name("query")
+    @queries.route(route="query", methods=[func.HttpMethod.POST])
+    @queries.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
+    @_problems
+    def query(req: func.HttpRequest, jobs: Orders) -> func.HttpResponse:
+        return ask(req, jobs)
+
+    @queries.function_name("saved_query")
+    @queries.route(route="query/{name}", methods=[func.HttpMethod.POST])
+    @queries.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
+    @_problems
+    def saved_query(req: func.HttpRequest, jobs: Orders) -> func.HttpResponse:
+        return ask(req, jobs, req.route_params["name"])
+
+    @queries.function_name("saved_queries")
+    @queries.route(route="queries", methods=[func.HttpMethod.GET])
+    @_problems
+    def saved_queries(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+        return _reply(parts().desk.saved())
+
+    @queries.function_name("query_status")
+    @queries.route(route="query/{id}", methods=[func.HttpMethod.GET, func.HttpMethod.DELETE])
+    @_problems
+    def query_status(req: func.HttpRequest) -> func.HttpResponse:
+        desk, query_id = parts().desk, req.route_params["id"]
+        answer = desk.cancel if req.method == "DELETE" else desk.status
+        return _reply(answer(query_id, _call(req)))
+
+    @queries.function_name("query_result")
+    @queries.route(route="query/{id}/result", methods=[func.HttpMethod.GET])
+    @_problems
+    def query_result(req: func.HttpRequest) -> func.HttpResponse:
+        return _reply(parts().desk.result(req.route_params["id"], _call(req)))
+
+    return queries
+
+
+def _query_work(parts: _Parts) -> func.Blueprint:
+    """Return the functions that carry out queries from the queue, and tend what they left."""
+    work = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+
+    @work.function_name("run_query")
+    @work.queue_trigger(arg_name="job", queue_name=QUERIES, connection=STORAGE)
+    def run_query(job: func.QueueMessage) -> None:
+        parts().query_runner.run(job.get_body().decode(errors="replace"))
+
+    @work.function_name("run_query_poison")
+    @work.queue_trigger(arg_name="job", queue_name=f"{QUERIES}-poison", connection=STORAGE)
+    def run_query_poison(job: func.QueueMessage) -> None:
+        parts().query_runner.give_up(job.get_body().decode(errors="replace"))
+
+    @work.function_name("tend_queries")
+    @work.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
+    @work.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
+    def tend_queries(timer: func.TimerRequest, jobs: Orders) -> None:  # noqa: ARG001
+        stalled = parts().query_statuses.tend()
+        if stalled:
+            jobs.set(stalled)
+
+    return work
 
 
 def _audit(parts: _Parts) -> func.Blueprint:
@@ -182,15 +259,13 @@ def _audit(parts: _Parts) -> func.Blueprint:
     return audit
 
 
-def _problems(
-    handler: Callable[[func.HttpRequest], func.HttpResponse],
-) -> Callable[[func.HttpRequest], func.HttpResponse]:
+def _problems(handler: Callable[_P, func.HttpResponse]) -> Callable[_P, func.HttpResponse]:
     """Answer an error with a problem document."""
 
     @functools.wraps(handler)
-    def handle(req: func.HttpRequest) -> func.HttpResponse:
+    def handle(*args: _P.args, **kwargs: _P.kwargs) -> func.HttpResponse:
         try:
-            return handler(req)
+            return handler(*args, **kwargs)
         except ExportError as error:
             document, headers = problem(error)
             _log.warning("request refused status=%s: %s", document["status"], error)
@@ -203,6 +278,19 @@ def _queue(orders: list[Message], windows: Orders) -> None:
     """Hand messages to the host, which sends them when the function has succeeded."""
     if orders:
         windows.set([messages.encode(order) for order in orders])
+
+
+def _call(req: func.HttpRequest) -> "Call":
+    from shared.query_desk import Call
+
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    return Call(req.get_body(), headers, dict(req.params))
+
+
+def _reply(reply: "Reply") -> func.HttpResponse:
+    return func.HttpResponse(
+        reply.body, status_code=reply.status, mimetype=reply.media_type, headers=dict(reply.headers)
+    )
 
 
 def _answer(

@@ -19,8 +19,9 @@ from local.progress import StepError, say
 SECOND_VERSION = (3, 13)
 """The Python that the app's production runtime is made for; the tests run on it too, where there is one."""
 
-ABOUT_SERVICES = ("tests/cloud", "tests/completeness", "tests/model")
-"""Long tests of what the services do rather than of Python: of two Pythons, the second runs them."""
+ABOUT_RULES = ("tests/cloud", "tests/completeness", "tests/model", "tests/parts")
+"""Long tests of what the services and our rules are rather than of Python: of two Pythons, the second runs
+them."""
 
 TEST_WORKERS = 2
 """Test processes. Each has an Azurite and hosts of its own: more would need more than a laptop has."""
@@ -133,13 +134,13 @@ def _lint(python: Path) -> int:
 def _test(arguments: Sequence[str]) -> int:
     """Lint, the tests on this Python, and the tests on `SECOND_VERSION`; all of them in any case.
 
-    Without arguments of pytest's, the first of two Pythons leaves out what is about the services.
+    Without arguments of pytest's, the first of two Pythons leaves out `ABOUT_RULES`.
     """
     python = _environment(TEST)
     _install_npm_packages(python)
     here = current_interpreter()
     second = find_interpreter(SECOND_VERSION) if here.version != SECOND_VERSION else None
-    left_out = [] if second is None or arguments else [f"--ignore={folder}" for folder in ABOUT_SERVICES]
+    left_out = [] if second is None or arguments else [f"--ignore={folder}" for folder in ABOUT_RULES]
     if "-n" not in arguments:
         arguments = ["-n", str(TEST_WORKERS), *arguments]
     results = {"lint": _lint(python)}

@@ -7,7 +7,9 @@ that decides something carries a condition, so that two writers never both belie
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from shared import VERSION
 from shared.errors import ConflictError, StorageError
@@ -38,10 +40,33 @@ class BlobStore:
 
     def client(self, container: str) -> "ContainerClient":
         """Return azure-storage-blob's client of a container. Raises StorageError for unusable settings."""
+        return self._client().get_container_client(container)
+
+    def signing(self, start: datetime, end: datetime) -> dict[str, Any]:
+        """Return what signs links between two times: the account's name, and its key or one lent to us.
+
+        Source: "Create a user delegation SAS". Raises StorageError for a connection that has neither key.
+        """
+        client = self._client()
+        # The client does not find the name in every endpoint's host (ACCOUNT.z01.blob.storage.azure.net).
+        account = client.account_name or urlsplit(client.url).netloc.partition(".")[0]
+        if self._storage.connection_string is None:
+            lent = client.get_user_delegation_key(start, end)
+            return {"account_name": account, "user_delegation_key": lent}
+        key = getattr(client.credential, "account_key", None)
+        if key is None:
+            raise StorageError(
+                f"the connection {self.setting} holds no account key, so it cannot sign links to results; "
+                f"use one that does, or an identity ({self.setting}__blobServiceUri)",
+                retryable=False,
+            )
+        return {"account_name": account, "account_key": key}
+
+    def _client(self) -> "BlobServiceClient":
         with self._lock:
             if self._service is None:
                 self._service = _service(self._storage, self._build_credential)
-            return self._service.get_container_client(container)
+            return self._service
 
 
 class BlobContainer:
@@ -146,6 +171,31 @@ class BlobContainer:
         except ConflictError:  # also what storage says of a blob that is gone
             if self.head(name) is not None:
                 raise
+
+    def link(
+        self, name: str, seconds: int, *, content_type: str, content_encoding: str, file_name: str
+    ) -> str:
+        """Return a URL that reads one blob for so many seconds from now."""
+        from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
+        blob = self._client().get_blob_client(name)
+        now = datetime.now(UTC)
+        end = now + timedelta(seconds=seconds)
+        start = now - timedelta(minutes=5)  # storage's clock may be behind ours
+        with self._translated(f"signing a link to {self._name}/{name}"):
+            signature = generate_blob_sas(
+                container_name=self._name,
+                blob_name=name,
+                permission=BlobSasPermissions(read=True),
+                start=start,
+                expiry=end,
+                protocol="https" if blob.url.startswith("https:") else None,
+                content_type=content_type,
+                content_encoding=content_encoding or None,
+                content_disposition=f'attachment; filename="{file_name}"',
+                **self._store.signing(start, end),
+            )
+        return f"{blob.url}?{signature}"
 
     def _client(self) -> "ContainerClient":
         return self._store.client(self._name)

@@ -37,11 +37,33 @@ class SettingsError(ExportError):
 
 
 class BadRequestError(ExportError):
-    """A caller's request cannot be understood; ``field`` names the part of it that is wrong."""
+    """A caller's request cannot be understood; ``field`` names the part of it that is wrong.
 
-    def __init__(self, field: str, message: str) -> None:
+    ``mistakes`` has every part that is wrong, and why, the first one first.
+    """
+
+    def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
         self.field = field
-        super().__init__(f"{field}: {message}")
+        self.mistakes = ((field, message), *others)
+        super().__init__("; ".join(f"{name}: {why}" for name, why in self.mistakes))
+
+    @classmethod
+    def of(cls, mistakes: Sequence[tuple[str, str]]) -> "BadRequestError":
+        """Return the error of several mistakes."""
+        first, *others = mistakes
+        return cls(*first, *others)
+
+
+class RefusedError(ExportError):
+    """A caller's request is understood and not carried out.
+
+    ``status`` is the HTTP status that says why; ``retry_after`` the seconds after which it may be, if ever.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class NotFoundError(ExportError):
@@ -126,6 +148,12 @@ class ProtocolError(ExportError):
     """A service's answer is not of the documented form, so nothing of it may be taken for data."""
 
     retryable = True
+
+
+class SeveralTablesError(ProtocolError):
+    """A query has several results where one was expected; only its author can mend that."""
+
+    retryable = False
 
 
 class ConflictError(ExportError):

@@ -35,6 +35,7 @@ from shared.model import (
     Window,
 )
 from shared.reading import DEADLINE_SECONDS, read_into, receipt_of, release
+from shared.receipts import to_metadata
 from shared.rechecker import Rechecker
 from shared.rewriter import Rewrite, Rewriter
 from shared.staging import Staging
@@ -255,7 +256,7 @@ class Exporter:
             begin = partial(format_.writer, own.folder, None)
             writer, tally = read_into(staging, begin, export, source, reading, self._clock)
             receipt = receipt_of(export, message.window, staging, writer, tally, now=now)
-            committed = staging.commit(receipt, format_.content_type, etag=None)
+            committed = staging.commit(to_metadata(receipt), format_.content_type, etag=None)
         release(source, reading)
         if not committed:
             event(_log, "window left to the worker that stored it first", message, attempt=attempt)

@@ -1,4 +1,4 @@
-"""What every file format is: the protocols that the files in ``formats`` implement."""
+"""What every file format is: the protocols that the files in ``formats`` implement, and what most share."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from shared.model import Batch, Column, Document
+from shared.time_range import TimeRange
 
 ReadBlob = Callable[[str], Document | None]
 """Gives a blob by its name, or None where there is none."""
@@ -79,3 +80,42 @@ class Format(Protocol):
         ``read`` is for the files beside it. Raises ValueError for a damaged file, and for one that does not
         have its rows as JSON objects: one of tables, in a format that is not ``comparable``.
         """
+
+
+class SingleFile:
+    """What formats have in common whose rows are all in one file, and not as the service wrote them."""
+
+    verbatim = False
+    comparable = False
+
+    @property
+    def missing(self) -> str | None:
+        """Nothing is missing."""
+        return None
+
+
+class Counting:
+    """What writers have in common: they keep count of the rows and of their times. Nothing lies beside."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._times = TimeRange()
+
+    @property
+    def rows(self) -> int:
+        """How many rows were written."""
+        return self._rows
+
+    @property
+    def first_time(self) -> str | None:
+        """The earliest row time, as the service wrote it."""
+        return self._times.first
+
+    @property
+    def last_time(self) -> str | None:
+        """The latest row time, as the service wrote it."""
+        return self._times.last
+
+    def files(self) -> Sequence[tuple[str, bytes]]:
+        """Return nothing: all is in one file."""
+        return ()

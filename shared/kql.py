@@ -19,19 +19,34 @@ _TOKEN = re.compile(
         | [hH]?@"(?:[^"\r\n]|"")*" | [hH]?@'(?:[^'\r\n]|'')*'
         | [hH]?"(?:[^"\\\r\n]|\\.)*" | [hH]?'(?:[^'\\\r\n]|\\.)*'
       )
-    | (?P<word>[A-Za-z_$][A-Za-z0-9_$]*)
-    | (?P<number>[0-9][A-Za-z0-9_.]*)
+    | (?P<guid>[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12})
+    | (?P<word>[A-Za-z_$][A-Za-z0-9_]*)
+    | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[A-Za-z0-9_]*)
     | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 _FENCES = ("```", "~~~")
+_ESCAPE = re.compile(
+    r"""\\(?:
+          (?P<plain>['"\\abfnrtv])
+        | u(?P<hex4>[0-9a-fA-F]{4}) | U(?P<hex8>[0-9a-fA-F]{8}) | x(?P<hex2>[0-9a-fA-F]{2})
+        | (?P<octal>[0-3][0-7]{2} | [0-7]{1,2})
+        )?  # what follows the backslash when it is no escape
+    """,
+    re.VERBOSE,
+)
+_PLAIN_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")  # no word of the language begins with a capital
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token; ``kind`` is ``string``, ``word``, ``number`` or ``mark``. Spaces and comments are none."""
+    """One token; ``kind`` is ``string``, ``guid``, ``word``, ``number`` or ``mark``.
+
+    Spaces and comments are none. A word that begins with digits, as ``1st_CL``, is a number here.
+    """
 
     kind: str
     text: str
@@ -108,6 +123,20 @@ def uses(text: str, name: str) -> bool:
     return any(token.kind == "word" and token.text == name for token in tokens(text))
 
 
+def statements(text: str) -> list[str]:
+    """Return a text's statements, each from its first token to its last. Raises ValueError as ``tokens``."""
+    found: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens(text):
+        if token.kind == "mark":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if token.text == ";" and depth == 0:
+                found.append([])
+                continue
+        found[-1].append(token)
+    return [text[each[0].start : each[-1].end] for each in found if each]
+
+
 def without_end(text: str) -> str:
     """Return a query without what may follow its last statement: ``;``, spaces, comments."""
     end = 0
@@ -123,11 +152,41 @@ def name(identifier: str) -> str:
 
 
 def string(value: str) -> str:
-    """Return a string literal."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return (
-        "'" + re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + "'"
-    )
+    """Return a string literal, of one line whatever the value holds."""
+    return "'" + escaped(value, "'") + "'"
+
+
+def escaped(value: str, quote: str) -> str:
+    """Return what stands for a text between two quotes of a kind, in KQL and in JSON alike."""
+    text = value.replace("\\", "\\\\").replace(quote, "\\" + quote)
+    text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def string_value(literal: str) -> str:
+    """Return what a string literal means; ``literal`` is the text of a ``string`` token.
+
+    Raises ValueError for an escape that Kusto does not know.
+    """
+    literal = literal.lstrip("hH")
+    if literal.startswith(_FENCES):
+        return literal[3:-3]
+    if literal.startswith("@"):
+        return literal[2:-1].replace(literal[1] * 2, literal[1])
+    text = _ESCAPE.sub(_unescaped, literal[1:-1])
+    # Two escaped surrogates are one character, as in the UTF-16 of .NET.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match["plain"]:
+        return _PLAIN_ESCAPES.get(match["plain"], match["plain"])
+    if match["octal"]:
+        return chr(int(match["octal"], 8))
+    code = int(match["hex4"] or match["hex8"] or match["hex2"] or "-1", 16)
+    if not 0 <= code <= 0x10FFFF:
+        raise ValueError(f"{match.string[match.start() :][:10]!r} begins with no escape of Kusto's")
+    return chr(code)
 
 
 def instant(ticks: int) -> str:

@@ -10,15 +10,16 @@ from shared import arm_ids, kql
 from shared.query_api import Route, through_arm, to_resource, to_scanned_tables, to_workspace
 from shared.window_kql import INGESTION, Selection
 
-_ROW_WISE = {
+ROW_WISE = {
     *("where", "filter", "extend", "parse", "parse-where", "parse-kv", "mv-expand"),
     *("project", "project-away", "project-keep", "project-rename", "project-reorder"),
 }
-# What gives another answer at another time, or looks beyond its own row.
-_UNSTABLE = {
+"""Operators whose output of a row depends on that row alone, so that a query of them can be cut anywhere."""
+UNSTABLE = {
     *("ago", "now", "rand", "new_guid", "row_number", "row_cumsum", "row_rank_dense", "row_rank_min"),
     *("row_window_session", "prev", "next", "toscalar"),
 }
+"""Functions that give another answer at another time, or look beyond their own row."""
 # What reads another table, which queries of Basic and Auxiliary tables may not ("KQL language limitations").
 _ELSEWHERE = {"workspace", "app", "resource", "adx", "arg", "cluster", "database", "table", "externaldata"}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -100,7 +101,7 @@ def check(options: Options) -> Iterator[tuple[str, str, str]]:
         yield from check_table(options.table)
         if options.splittable:
             yield "splittable", "true", "nothing: a table with a pipeline can always be cut"
-        yield from check_pipeline(options.pipeline, _ROW_WISE)
+        yield from check_pipeline(options.pipeline, ROW_WISE)
     elif options.kql is not None:
         yield from _check_kql(options)
     if options.scanned:
@@ -142,7 +143,7 @@ def check_pipeline(pipeline: str | None, known: set[str]) -> Iterator[tuple[str,
     except ValueError as error:
         yield "pipeline", str(error), "row-wise operators joined by |, as in \"where Level == 'Error'\""
         return
-    for function in sorted(kql.calls(pipeline) & _UNSTABLE):
+    for function in sorted(kql.calls(pipeline) & UNSTABLE):
         yield "pipeline", f"{function}()", "what depends on the row alone; use window_start or window_end"
     for name in wrong:
         allowed = ", ".join(sorted(known))

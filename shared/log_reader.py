@@ -162,6 +162,8 @@ class LogReader:
             columns=answer.columns,
             answer_bytes=answer.answer_bytes,
             served_at=answer.served_at,
+            statistics=answer.statistics,
+            request_id=answer.request_id,
         )
 
     def _check_parts(self, tick: Window, rows: int, reach: Reach, deadline: float) -> None:
@@ -220,7 +222,7 @@ def _portions(batch: Batch) -> Iterator[Batch]:
     yield replace(batch, rows=batch.rows[:PORTION])
     for first in range(PORTION, len(batch.rows), PORTION):
         rows = batch.rows[first : first + PORTION]
-        yield replace(batch, rows=rows, slices=0, requests=0, answer_bytes=0)
+        yield replace(batch, rows=rows, slices=0, requests=0, answer_bytes=0, statistics=None)
 
 
 def _number_row(row: msgspec.Raw, width: int, query: str) -> list[int]:

@@ -45,7 +45,8 @@ class Batch:
     the batch took; the pages of one walk are requests of one slice. ``repeated_ids`` counts records that have
     the id of another but not its content. ``served_at`` is the service's own time
     (ticks) when it answered, where it says. ``page`` is the body of the page that the rows came on, as it
-    came, from a source that pages.
+    came, from a source that pages. ``statistics`` is the service's own account of the work, as JSON, and
+    ``request_id`` what it calls the request, where it says.
     """
 
     rows: Sequence[msgspec.Raw]
@@ -57,6 +58,8 @@ class Batch:
     repeated_ids: int = 0
     served_at: int | None = None
     page: bytes | None = None
+    statistics: msgspec.Raw | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +331,19 @@ class Container(Protocol):
 
     def delete(self, name: str, *, etag: str | None = None) -> None:
         """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
+
+
+class LinkingContainer(Container, Protocol):
+    """A blob container that can lend a blob to whoever has a link."""
+
+    def link(
+        self, name: str, seconds: int, *, content_type: str, content_encoding: str, file_name: str
+    ) -> str:
+        """Return a URL that reads one blob, and nothing else, for so many seconds from now.
+
+        Who follows it is told the type, the encoding ("" for none) and the name that are given here. Raises
+        StorageError where the app may not make links.
+        """
 
 
 class Clock(Protocol):

@@ -24,9 +24,9 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from shared import rawjson, tables
+from shared.file_format import Counting
 from shared.model import Batch, Column
 from shared.tables import RECORD, TIME, Cells, ColumnsChangedError, FileColumns
-from shared.time_range import TimeRange
 
 # The system's allocator gives back what pyarrow's own would keep: a tenth of all that a worker takes.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -49,33 +49,17 @@ _WORDS: Mapping[str, Mapping[str, float | bool]] = {
 }
 
 
-class ParquetFile:
+class ParquetFile(Counting):
     """Gathers columns until they fill a row group, and keeps count. Implements ``model.Writer``."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
         self._columns = FileColumns(columns)
         self._held: dict[str, list[pa.Array]] = {}
         self._held_rows = 0
         self._held_bytes = 0
         self._sink = _Sink()
         self._file: parquet.ParquetWriter | None = None
-        self._times = TimeRange()
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows were written."""
-        return self._rows
-
-    @property
-    def first_time(self) -> str | None:
-        """The earliest row time, as the service wrote it."""
-        return self._times.first
-
-    @property
-    def last_time(self) -> str | None:
-        """The latest row time, as the service wrote it."""
-        return self._times.last
 
     def write(self, batch: Batch) -> bytes:
         """Take a batch. Raises ColumnsChangedError where it does not fit what was written before."""
@@ -91,10 +75,6 @@ class ParquetFile:
                 self._write_group()
             first = last
         return self._sink.taken()
-
-    def files(self) -> Sequence[tuple[str, bytes]]:
-        """Return nothing: all is in one file."""
-        return ()
 
     def finish(self) -> bytes:
         """Return the remaining bytes."""

@@ -1,16 +1,20 @@
 """Errors as RFC 9457 problem details: what an HTTP caller is told. Pure."""
 
+from http import HTTPStatus
 from math import ceil
 from typing import Any
 
 from shared.errors import (
+    AnswerTooLargeError,
     BadRequestError,
     CredentialError,
     DeadlineError,
     ExportError,
     NotFoundError,
     PutOffError,
+    RefusedError,
     ServiceError,
+    SeveralTablesError,
 )
 from shared.windows import SECOND
 
@@ -22,6 +26,9 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
     headers: dict[str, str] = {}
     if isinstance(error, BadRequestError):
         document["field"] = error.field
+        document["errors"] = [{"field": field, "message": message} for field, message in error.mistakes]
+    if isinstance(error, RefusedError) and error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, PutOffError):
         headers["Retry-After"] = str(ceil(error.wait / SECOND))
     if isinstance(error, ServiceError):
@@ -33,26 +40,42 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _status(error: ExportError) -> int:
     """Return the HTTP status: what the caller can mend is 4xx, what lies behind this app is 502 to 504."""
-    if isinstance(error, BadRequestError):
-        return 400
-    if isinstance(error, NotFoundError):
-        return 404
-    if isinstance(error, PutOffError):
-        return 503
-    if isinstance(error, ServiceError):
-        return error.status if error.status in {400, 429, 504} else 502
-    return 504 if isinstance(error, DeadlineError) else 502
+    match error:
+        case BadRequestError():
+            status = 400
+        case NotFoundError():
+            status = 404
+        case RefusedError():
+            status = error.status
+        case SeveralTablesError():
+            status = 422
+        case PutOffError():
+            status = 503
+        case AnswerTooLargeError():
+            status = 504 if error.status == 504 else 422
+        case ServiceError():
+            status = error.status if error.status in {400, 429, 504} else 502
+        case DeadlineError():
+            status = 504
+        case _:
+            status = 502
+    return status
 
 
 def _title(error: ExportError) -> str:
-    if isinstance(error, BadRequestError):
-        return "The request cannot be understood"
-    if isinstance(error, NotFoundError):
-        return "There is no such thing"
-    if isinstance(error, PutOffError):
-        return "The answer is not ready yet"
-    if isinstance(error, ServiceError):
-        return f"{error.service} refused the query" if error.status < 500 else f"{error.service} failed"
-    if isinstance(error, CredentialError):
-        return "This app could not sign in"
-    return "The query could not be answered"
+    match error:
+        case BadRequestError():
+            title = "The request cannot be understood"
+        case NotFoundError():
+            title = "There is no such thing"
+        case RefusedError():
+            title = HTTPStatus(error.status).phrase
+        case PutOffError():
+            title = "The answer is not ready yet"
+        case ServiceError():
+            title = f"{error.service} refused the query" if error.status < 500 else f"{error.service} failed"
+        case CredentialError():
+            title = "This app could not sign in"
+        case _:
+            title = "The query could not be answered"
+    return title

@@ -1,188 +1,315 @@
-"""One on-demand question -> its answer. A partial answer is never presented as a whole one."""
+"""One on-demand question -> its answer, where it is, or a promise. A part is never presented as the whole."""
 
+import contextlib
 import logging
-import re
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from shared import kql
-from shared.errors import BadRequestError
-from shared.http_body import read_body
-from shared.model import Clock, Column, Send
-from shared.query_api import Answer, ask, to_workspace
-from shared.windows import format_instant, parse_instant
+from shared.callers import Caller
+from shared.errors import AnswerTooLargeError, DeadlineError, ExportError, RefusedError
+from shared.model import Clock, Column
+from shared.problems import problem
+from shared.query_api import Answer
+from shared.query_audit import Audit
+from shared.query_formats import FORMATS
+from shared.query_jobs import Job, Jobs
+from shared.query_reader import QueryReader, batch_of, cut
+from shared.query_results import Results
+from shared.query_settings import QuerySettings
+from shared.query_statistics import Statistics
+from shared.question import Question
+from shared.windows import format_instant
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_TIMESPAN = "PT24H"
-WAIT_SECONDS = 180
-"""How long a query may compute; the load balancer before a function cuts at 230 s."""
-ANSWER_SECONDS = 215.0
-MAX_TOP = 500_000
-
-_DURATION = re.compile(
-    r"P(?=.)(?:\d+(?:\.\d+)?D)?(?:T(?=.)(?:\d+(?:\.\d+)?H)?(?:\d+(?:\.\d+)?M)?(?:\d+(?:\.\d+)?S)?)?",
-    re.ASCII,
-)
-
-
-class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The request's body. ``timespan`` is an ISO 8601 duration or interval; ``start``/``end`` instants."""
-
-    query: str
-    timespan: str | None = None
-    start: str | None = None
-    end: str | None = None
-    top: int | None = None
-    workspace: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question that was understood: ``top`` is how many rows to answer at most (None: all)."""
-
-    query: str
-    timespan: str
-    workspace: str
-    top: int | None
+_GRACE = 5.0
+"""Seconds beyond the wait for an answer that is already on its way; the load balancer cuts at 230."""
+_BUSY_SECONDS = 5
+_FULL_SECONDS = 60
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer's body. ``rows`` are arrays in ``columns``' order, each cell as the service sent it."""
+    """The answer's body. ``rows`` are arrays in ``columns``' order, each cell as the service sent it.
+
+    ``total`` is how many rows the query has, where that is known; ``returned`` of them are here.
+    """
 
     query_id: str
     status: str
     returned: int
+    total: int | None
     truncated: bool
-    columns: list[dict[str, str]]
-    rows: list[msgspec.Raw]
-    statistics: msgspec.Raw
+    columns: Sequence[dict[str, str]]
+    rows: Sequence[msgspec.Raw]
+    statistics: Statistics
+    request_id: str | None = None
+    result_url: str | None = None
     error: dict[str, str] | None = None
 
 
-def read_question(body: bytes, workspaces: Sequence[str]) -> Question:
-    """Read a request's body; the first configured workspace is the default.
+@dataclass(frozen=True, slots=True)
+class File:
+    """A whole answer in a form that is a file: its bytes, and its ``rows`` of ``total``, if that is known."""
 
-    Raises BadRequestError, which names the field that is wrong.
-    """
-    fields = read_body(body, Body)
-    if fields.top is not None and not 1 <= fields.top <= MAX_TOP:
-        raise BadRequestError("top", f"is {fields.top}; expected 1 to {MAX_TOP}")
-    try:
-        query = kql.without_end(fields.query)
-    except ValueError as error:
-        raise BadRequestError("query", str(error)) from error
-    if not query:
-        raise BadRequestError("query", "is empty; expected KQL such as 'Event | take 10'")
-    return Question(query, _timespan(fields), _workspace(fields.workspace, workspaces), fields.top)
+    query_id: str
+    question: Question
+    body: bytes
+    rows: int
+    total: int | None
 
 
-def _timespan(fields: Body) -> str:
-    """Return the timespan to send: one form, checked, because the service takes a wrong one for no rows."""
-    if fields.start is None and fields.end is None:
-        return _checked_timespan(fields.timespan or DEFAULT_TIMESPAN)
-    if fields.timespan is not None:
-        raise BadRequestError("timespan", "was given beside start or end; give one or the other")
-    if fields.start is None or fields.end is None:
-        raise BadRequestError("start" if fields.start is None else "end", "is missing; give both or neither")
-    start, end = _instant("start", fields.start), _instant("end", fields.end)
-    if start >= end:
-        raise BadRequestError("end", "does not lie after start")
-    return f"{format_instant(start)}/{format_instant(end)}"
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A whole answer that is stored, because it is too large to be sent in its form."""
+
+    query_id: str
 
 
-def _checked_timespan(text: str) -> str:
-    first, slash, second = text.partition("/")
-    if not slash:
-        _check_duration(first)
-    elif second.startswith("P"):
-        _instant("timespan", first)
-        _check_duration(second)
-    elif _instant("timespan", first) >= _instant("timespan", second):
-        raise BadRequestError("timespan", "does not end after it starts")
-    return text
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and how many rows and bytes of them were sent or stored."""
+
+    answer: Result | File | Elsewhere
+    rows: int
+    bytes: int
+
+    @property
+    def status(self) -> str:
+        """Whether it is ``complete`` or ``partial``."""
+        return self.answer.status if isinstance(self.answer, Result) else "complete"
 
 
-def _check_duration(text: str) -> None:
-    if not _DURATION.fullmatch(text):
-        raise BadRequestError(
-            "timespan",
-            f"{text!r} is not an ISO 8601 duration such as PT24H or P7D, nor an interval start/end",
-        )
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A promise: the query waits in the queue."""
+
+    job: Job
 
 
-def _instant(field: str, text: str) -> int:
-    try:
-        return parse_instant(text)
-    except ValueError as error:
-        raise BadRequestError(field, str(error)) from error
-
-
-def _workspace(wanted: str | None, workspaces: Sequence[str]) -> str:
-    if not workspaces:
-        raise BadRequestError(
-            "workspace", "none is configured; set the app setting LOG_ANALYTICS_WORKSPACE_ID"
-        )
-    if wanted is None:
-        return workspaces[0]
-    for workspace in workspaces:
-        if workspace.lower() == wanted.lower():
-            return workspace
-    raise BadRequestError("workspace", f"{wanted!r} is not one of this app's workspaces")
+def result_url(query_id: str) -> str:
+    """Return where a query's stored result is, on this app."""
+    return f"/api/query/{query_id}/result"
 
 
 class Query:
-    """Answers questions."""
+    """Answers questions. Thread-safe."""
 
-    def __init__(self, send: Send, clock: Clock) -> None:
-        self._send = send
+    def __init__(
+        self,
+        settings: QuerySettings,
+        reader: QueryReader,
+        jobs: Jobs,
+        results: Results,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._jobs = jobs
+        self._results = results
+        self._audit = audit
         self._clock = clock
+        self._slots = threading.BoundedSemaphore(settings.concurrent)
 
-    def run(self, question: Question) -> Result:
-        """Ask the service and return the answer. Raises ServiceError and the transport's errors.
+    def ask(self, question: Question, caller: Caller) -> Answered | Later:
+        """Answer a question within its wait, or put it into the queue.
 
-        With ``top``, one row more is asked for, which tells whether there are more.
+        Raises RefusedError where too many are being answered, ServiceError and the transport's errors.
         """
-        query_id = uuid.uuid4().hex
+        asked = _Asked(uuid.uuid4().hex, self._clock.now(), question, caller)
+        self._audit.begin(asked.id, asked.at, caller, question)
+        try:
+            with self._slot() if question.wait else contextlib.nullcontext():
+                outcome = self._answer(asked)
+        except ExportError as error:
+            self._audit.end(asked.id, asked.at, caller, question, "failed", error=problem(error)[0])
+            raise
+        if isinstance(outcome, Answered):
+            self._audit.end(
+                asked.id, asked.at, caller, question, outcome.status, rows=outcome.rows, bytes=outcome.bytes
+            )
+        return outcome
+
+    def refuse(self, caller: Caller, body: bytes, error: ExportError) -> None:
+        """Record a request that did not become a question."""
+        self._audit.refused(uuid.uuid4().hex, caller, body, error)
+
+    def _answer(self, asked: "_Asked") -> Answered | Later:
+        question = asked.question
+        if not question.wait:
+            return self._later(asked)
         began = self._clock.monotonic()
-        text = question.query if question.top is None else f"{question.query}\n| take {question.top + 1}"
-        answer = ask(
-            self._send,
-            to_workspace(question.workspace),
-            {"query": text, "timespan": question.timespan},
-            wait=WAIT_SECONDS,
-            deadline=began + ANSWER_SECONDS,
-        )
-        result = _result(query_id, answer, question.top)
-        seconds = self._clock.monotonic() - began
+        deadline = began + question.wait + _GRACE
+        try:
+            answer = self._reader.ask(
+                question,
+                asked.id,
+                rows=None if question.top is None else question.top + 1,
+                wait=question.wait,
+                deadline=deadline,
+            )
+        except DeadlineError:
+            return self._later(asked)
+        except AnswerTooLargeError as error:
+            if error.status != 504 and cut(question) is None:  # no time would be enough
+                raise
+            return self._later(asked)
+        if answer.partial is not None:
+            if isinstance(answer.partial, AnswerTooLargeError) and cut(question) is not None:
+                return self._later(asked)
+            return _sent(self._part(asked, answer))
         _log.info(
-            "query answered query_id=%s status=%s rows=%d bytes=%d seconds=%.1f",
-            query_id,
-            result.status,
-            result.returned,
-            answer.answer_bytes,
-            seconds,
+            "query answered query_id=%s rows=%d bytes=%d seconds=%.1f",
+            asked.id, len(answer.rows), answer.answer_bytes, self._clock.monotonic() - began,
+        )  # fmt: skip
+        return self._whole(asked, answer, deadline)
+
+    def _whole(self, asked: "_Asked", answer: Answer, deadline: float) -> Answered:
+        """Return an answer that is all there, or store it where it is too large to be sent."""
+        question = asked.question
+        rows = answer.rows
+        total: int | None = len(rows)
+        statistics = Statistics().plus(batch_of(answer))
+        if question.top is not None and len(rows) > question.top:
+            rows = rows[: question.top]
+            total = self._total(asked, deadline)
+        batch = batch_of(answer, len(rows))
+        fits = self._fitting(rows)
+        if question.destination == "inline" and fits == len(rows):
+            if question.format == "json":
+                return _sent(_result(asked.id, answer, rows, total, statistics))
+            writer = FORMATS[question.format].plain.writer()
+            body = writer.write(batch) + writer.finish()
+            if len(body) <= self._settings.inline_bytes:  # names are in every line of some forms
+                return Answered(File(asked.id, question, body, len(rows), total), len(rows), len(body))
+        stored, _ = self._results.store(asked.id, asked.ticks, question.format, lambda: iter([batch]))
+        job = asked.job("succeeded")
+        self._jobs.add(
+            msgspec.structs.replace(
+                job,
+                started_at=asked.at,
+                finished_at=format_instant(self._clock.now()),
+                statistics=statistics,
+                request_id=answer.request_id,
+                result=stored,
+                total=total,
+            )
         )
-        return result
+        if question.format != "json":
+            return Answered(Elsewhere(asked.id), stored.rows, stored.bytes)
+        shown = rows[:fits] if question.destination == "inline" else []
+        result = _result(asked.id, answer, shown, total, statistics)
+        result = msgspec.structs.replace(result, truncated=True, result_url=result_url(asked.id))
+        return Answered(result, stored.rows, stored.bytes)
+
+    def _part(self, asked: "_Asked", answer: Answer) -> Result:
+        """Return the part that the service gave, which says so; a file cannot."""
+        assert answer.partial is not None  # noqa: S101  the caller looked
+        if asked.question.format != "json" or asked.question.destination == "blob":
+            raise RefusedError(
+                422,
+                f"the service gave only a part of the answer, which {asked.question.format} "
+                f"({asked.question.destination}) cannot say: {answer.partial}; ask for less, "
+                "or for json inline",
+            )
+        rows = answer.rows[: asked.question.top]
+        rows = rows[: self._fitting(rows)]
+        result = _result(asked.id, answer, rows, None, Statistics().plus(batch_of(answer)))
+        error = {"code": answer.partial.code, "message": answer.partial.message}
+        return msgspec.structs.replace(result, status="partial", truncated=True, error=error)
+
+    def _total(self, asked: "_Asked", deadline: float) -> int | None:
+        """Return how many rows there are without ``top``; None where counting them takes too long."""
+        left = int(deadline - self._clock.monotonic())
+        if left < 1:
+            return None
+        try:
+            return self._reader.total(asked.question, asked.id, wait=left, deadline=deadline)
+        except ExportError as error:
+            _log.warning("the total is not known query_id=%s: %s", asked.id, error)
+            return None
+
+    def _fitting(self, rows: Sequence[msgspec.Raw]) -> int:
+        """Return how many rows, from the first on, an answer may have."""
+        size = 0
+        for number, row in enumerate(rows[: self._settings.inline_rows]):
+            size += len(row) + 1
+            if size > self._settings.inline_bytes:
+                return number
+        return min(len(rows), self._settings.inline_rows)
+
+    def _later(self, asked: "_Asked") -> Later:
+        waiting = sum(each.status in {"queued", "running"} for each in self._jobs.all())
+        if waiting >= self._settings.pending:
+            raise RefusedError(
+                429,
+                f"{waiting} queries wait or run already, and {self._settings.pending} are the most "
+                "(QUERY_MAX_PENDING)",
+                retry_after=_FULL_SECONDS,
+            )
+        job = asked.job("queued")
+        self._jobs.add(job)
+        return Later(job)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Generator[None]:
+        if not self._slots.acquire(blocking=False):
+            raise RefusedError(
+                429,
+                f"{self._settings.concurrent} queries are being answered (QUERY_MAX_CONCURRENT); "
+                "try again, or send Prefer: respond-async",
+                retry_after=_BUSY_SECONDS,
+            )
+        try:
+            yield
+        finally:
+            self._slots.release()
 
 
-def _result(query_id: str, answer: Answer, top: int | None) -> Result:
-    rows = answer.rows if top is None else answer.rows[:top]
-    partial = answer.partial
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that somebody asks at some time (ticks)."""
+
+    id: str
+    ticks: int
+    question: Question
+    caller: Caller
+
+    @property
+    def at(self) -> str:
+        return format_instant(self.ticks)
+
+    def job(self, status: str) -> Job:
+        return Job(self.id, status, self.question, self.caller, self.at)  # type: ignore[arg-type]  # literals
+
+
+def _result(
+    query_id: str,
+    answer: Answer,
+    rows: Sequence[msgspec.Raw],
+    total: int | None,
+    statistics: Statistics,
+) -> Result:
     return Result(
         query_id=query_id,
-        status="complete" if partial is None else "partial",
+        status="complete",
         returned=len(rows),
-        truncated=partial is not None or len(rows) < len(answer.rows),
+        total=total,
+        truncated=total is None or len(rows) < total,
         columns=[_column(column) for column in answer.columns],
         rows=rows,
-        statistics=answer.statistics,
-        error=None if partial is None else {"code": partial.code, "message": partial.message},
+        statistics=statistics,
+        request_id=answer.request_id,
     )
 
 
 def _column(column: Column) -> dict[str, str]:
     return {"name": column.name, "type": column.type}
+
+
+def _sent(result: Result) -> Answered:
+    return Answered(result, result.returned, sum(map(len, result.rows)))

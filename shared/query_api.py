@@ -12,10 +12,16 @@ from urllib.parse import quote
 import msgspec
 
 from shared import arm_ids, rawjson
-from shared.errors import AnswerTooLargeError, IncompleteAnswerError, ProtocolError, ServiceError
+from shared.errors import (
+    AnswerTooLargeError,
+    IncompleteAnswerError,
+    ProtocolError,
+    ServiceError,
+    SeveralTablesError,
+)
 from shared.kusto_v1 import KustoTable, result_of
 from shared.model import ApiName, Column, Request, Send
-from shared.service_errors import describe, served_at
+from shared.service_errors import describe, request_id_of, served_at
 
 MAX_ROWS = 500_000
 """Rows that the service puts in one answer at most ("Azure Monitor service limits")."""
@@ -105,12 +111,22 @@ class Answer:
     partial: IncompleteAnswerError | None
     answer_bytes: int
     served_at: int | None = None
+    request_id: str | None = None
 
 
-def ask(send: Send, route: Route, body: Mapping[str, str], *, wait: int, deadline: float | None) -> Answer:
+def ask(
+    send: Send,
+    route: Route,
+    body: Mapping[str, str],
+    *,
+    wait: int,
+    deadline: float | None,
+    client_request_id: str | None = None,
+) -> Answer:
     """Run one query; ``body`` holds ``query`` and, where it is bounded so, ``timespan``.
 
     ``send`` is that of the route's API. ``wait`` is how many seconds the service may compute (600 at most).
+    ``client_request_id`` is our name of the request, which the service keeps.
     Asking twice does no harm, so the transport repeats what failed on the way; but a 504 says that the query
     itself took too long. Raises AnswerTooLargeError where the service refuses because too much was asked.
     """
@@ -123,6 +139,7 @@ def ask(send: Send, route: Route, body: Mapping[str, str], *, wait: int, deadlin
             "Content-Type": "application/json",
             "Prefer": f"{prefer}, {route.prefer}" if route.prefer else prefer,
             "Cache-Control": "no-cache",  # answers are cached for two minutes otherwise
+            **({"x-ms-client-request-id": client_request_id} if client_request_id else {}),
         },
         wait=wait,
         deadline=deadline,
@@ -134,10 +151,10 @@ def ask(send: Send, route: Route, body: Mapping[str, str], *, wait: int, deadlin
         if error.status in {413, 504} or _says_too_much(f"{error.code} {error.message}"):
             raise _incomplete(error.code, error.message, error.request_id, status=error.status) from error
         raise
+    at, request_id = served_at(response.headers), request_id_of(response.headers)
     if response.status == 204:  # "a workspace with no data"
-        return Answer((), [], msgspec.Raw(b"null"), None, 0, served_at(response.headers))
-    answer = read_answer(response.body, response.headers.get("x-ms-correlation-request-id"))
-    return replace(answer, served_at=served_at(response.headers))
+        return Answer((), [], msgspec.Raw(b"null"), None, 0, at, request_id)
+    return replace(read_answer(response.body, request_id), served_at=at, request_id=request_id)
 
 
 def read_answer(body: bytes, request_id: str | None = None) -> Answer:
@@ -150,8 +167,10 @@ def read_answer(body: bytes, request_id: str | None = None) -> Answer:
         answer = _plain(answer)
     if answer.error is not None and not answer.tables:
         return Answer((), [], answer.statistics, _missing(answer, 0, request_id), len(body))
-    if len(answer.tables) != 1:
-        raise ProtocolError(
+    if not answer.tables:
+        raise ProtocolError("Log Analytics answered no table")
+    if len(answer.tables) > 1:
+        raise SeveralTablesError(
             f"Log Analytics answered {len(answer.tables)} tables; write the query so that it has one result"
         )
     table = answer.tables[0]

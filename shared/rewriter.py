@@ -31,7 +31,7 @@ from shared.model import (
     Window,
 )
 from shared.reading import read_into, receipt_of, release
-from shared.receipts import from_metadata
+from shared.receipts import from_metadata, to_metadata
 from shared.staging import Staging
 from shared.state import State
 
@@ -179,7 +179,7 @@ class Rewriter:
             same_bytes = old is not None and (receipt.sha256, receipt.config) == (old.sha256, old.config)
             if same_name and not force and (nothing_new or same_bytes):
                 return Rewrite("unchanged", source.rows)
-            if not staging.commit(receipt, format_.content_type, etag=etag):
+            if not staging.commit(to_metadata(receipt), format_.content_type, etag=etag):
                 raise ConflictError(f"another worker stored {staging.name} first")
             if not same_name:
                 self._attempts.remove(before)

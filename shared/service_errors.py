@@ -32,9 +32,9 @@ def read_error(
     error = envelope.get("error", envelope.get("odata.error")) if isinstance(envelope, dict) else None
     if not isinstance(error, dict):
         text = body[:200].decode("utf-8", "replace").strip()
-        return f"HTTP {status}", text or f"{service} gave no reason", _header_id(headers)
+        return f"HTTP {status}", text or f"{service} gave no reason", request_id_of(headers)
     code, message, request_id = describe(error)
-    return code or f"HTTP {status}", message, request_id or _header_id(headers)
+    return code or f"HTTP {status}", message, request_id or request_id_of(headers)
 
 
 def describe(error: Mapping[str, Any]) -> tuple[str, str, str | None]:
@@ -84,5 +84,6 @@ def retry_after(headers: Mapping[str, str], now: int) -> float | None:
     return max(0.0, (from_datetime(until) - now) / SECOND)
 
 
-def _header_id(headers: Mapping[str, str]) -> str | None:
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the id that an answer's headers name, by which Microsoft's support finds the request."""
     return next((headers[name] for name in _HEADER_IDS if headers.get(name)), None)

@@ -6,8 +6,9 @@ itself and is reported in ``Settings.problems``, while its neighbours run.
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,9 @@ from shared.clouds import CLOUDS, Cloud
 from shared.errors import Problem, SettingsError
 from shared.exports_file import read_exports
 from shared.file_format import Format
+from shared.kql_guard import ALLOWABLE
 from shared.model import KINDS, Export, Kind, SourceType
+from shared.query_settings import QuerySettings
 
 CREDENTIALS = (
     "default",
@@ -31,6 +34,7 @@ DEFAULT_SCHEDULE = "0 */5 * * * *"
 _CONTAINER_NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,}")
 _CONTAINER_LENGTH = 55  # leaves room for "-queries" in the 63 characters that a container's name may have
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_WORKSPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 
 
@@ -76,6 +80,7 @@ class Settings:
     parallel_slices: int
     answer_bytes: int
     graph_requests: int
+    queries: QuerySettings
     exports: tuple[Export, ...]
     problems: tuple[Problem, ...]
 
@@ -107,6 +112,7 @@ def load_settings(
     parallel_slices = env.positive("EXPORT_PARALLEL_SLICES", 2)
     answer_bytes = env.positive("EXPORT_ANSWER_MB", 32) << 20
     graph_requests = env.positive("EXPORT_GRAPH_REQUESTS", 5)
+    queries = env.queries(workspace_id, root / "queries")
     if env.problems:
         raise SettingsError(env.problems)
     path = root / (env.text("EXPORTS_FILE") or "exports.toml")
@@ -129,6 +135,7 @@ def load_settings(
         parallel_slices=parallel_slices,
         answer_bytes=answer_bytes,
         graph_requests=graph_requests,
+        queries=replace(queries, workspaces={**queries.workspaces, **_exported(exports)}),
         exports=tuple(exports),
         problems=tuple(problems),
     )
@@ -158,12 +165,57 @@ class _Environment:
         """Return the binding expression; the host itself resolves ``%NAME%``, and checks the schedule."""
         return f"%{name}%" if self.text(name) else DEFAULT_SCHEDULE
 
-    def positive(self, name: str, default: int) -> int:
+    def positive(self, name: str, default: int, most: int = 999) -> int:
         text = self.text(name) or str(default)
-        if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
-            self.wrong(name, repr(text), "a whole number from 1 to 999")
+        if not re.fullmatch(r"[1-9][0-9]{0,11}", text) or int(text) > most:
+            self.wrong(name, repr(text), f"a whole number from 1 to {most}")
             return default
         return int(text)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        text = (self.text(name) or str(default)).lower()
+        if text not in {"true", "false"}:
+            self.wrong(name, repr(text), "true or false")
+        return text == "true"
+
+    def queries(self, workspace_id: str | None, folder: Path) -> QuerySettings:
+        """Return what on-demand queries may do."""
+        default = QuerySettings()
+        return QuerySettings(
+            folder=folder,
+            enabled=self.flag("QUERY_ENABLED", default=True),
+            free_text=self.flag("QUERY_FREE_TEXT", default=True),
+            signed_in=self.text("WEBSITE_AUTH_ENABLED") == "True",  # App Service's own
+            allowed=self._allowed("QUERY_ALLOW"),
+            workspaces={**({"default": workspace_id} if workspace_id else {}), **self._named_workspaces()},
+            inline_rows=self.positive("QUERY_INLINE_ROWS", default.inline_rows, 500_000),
+            inline_bytes=self.positive("QUERY_INLINE_MB", default.inline_bytes >> 20, 64) << 20,
+            concurrent=self.positive("QUERY_MAX_CONCURRENT", default.concurrent),
+            pending=self.positive("QUERY_MAX_PENDING", default.pending),
+            rows=self.positive("QUERY_MAX_ROWS", default.rows, 10**9),
+            bytes=self.positive("QUERY_MAX_MB", default.bytes >> 20, 100_000) << 20,
+            days=self.positive("QUERY_MAX_DAYS", default.days, 36_500),
+            seconds=self.positive("QUERY_MAX_SECONDS", default.seconds, default.seconds),
+            result_days=self.positive("QUERY_RESULT_DAYS", default.result_days),
+        )
+
+    def _allowed(self, name: str) -> frozenset[str]:
+        names = frozenset(part.strip().lower() for part in (self.text(name) or "").split(",") if part.strip())
+        if unknown := names - ALLOWABLE:
+            self.wrong(name, ", ".join(sorted(unknown)), "some of " + ", ".join(sorted(ALLOWABLE)))
+        return names
+
+    def _named_workspaces(self) -> dict[str, str]:
+        name = "QUERY_WORKSPACES"
+        named: dict[str, str] = {}
+        for part in (self.text(name) or "").split(","):
+            if not part.strip():
+                continue
+            key, _, workspace = (each.strip() for each in part.partition("="))
+            if not _WORKSPACE_NAME.fullmatch(key) or not _GUID.fullmatch(workspace) or key in named:
+                self.wrong(name, repr(part.strip()), "NAME=workspace ID, … with each name once")
+            named[key] = workspace
+        return named
 
     def cloud(self) -> Cloud:
         name = self.text("AZURE_CLOUD") or "public"
@@ -258,6 +310,12 @@ class _Environment:
         if not right:
             self.wrong(name, "a URL that cannot be used", expected)
         return text.rstrip("/")
+
+
+def _exported(exports: Iterable[Export]) -> dict[str, str]:
+    """Return the workspaces of exports, whose names here are their IDs."""
+    listed = (export.identity.get("workspace", "").split(",") for export in exports)
+    return {each: each for each in chain.from_iterable(listed) if _GUID.fullmatch(each)}
 
 
 def _read_origin(text: str) -> str | None:

@@ -1,30 +1,32 @@
-"""Gathers a window's bytes into staged blocks, which one commit turns into the window's blob."""
+"""Gathers a file's bytes into staged blocks, which one commit turns into a blob."""
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from shared.attempts import Attempt
 from shared.errors import ConflictError
-from shared.model import Container, Receipt
-from shared.receipts import to_metadata
+from shared.model import Container
 
 BLOCK_BYTES = 4 << 20
 """Small enough that a window's last block is soon uploaded, after all its rows are there."""
 
 
-class Staging:
-    """The blob of an attempt to store a window; a context manager, so that nothing is sent after its end.
+class Blocks:
+    """A blob in the making; a context manager, so that nothing is sent after its end.
 
-    Block ids carry the attempt's id and have one length, as the service demands of a blob's blocks.
+    ``writer`` is the id of who makes it, and of nobody else. Block ids carry it and have one length, as the
+    service demands of a blob's blocks.
 
     A full block is uploaded while the next one is gathered: one at a time, so that two of them are in memory
     at most. Its error is raised by the next call that has something to upload. The last block is uploaded by
     ``finish`` itself.
     """
 
-    def __init__(self, data: Container, name: str, attempt: Attempt) -> None:
+    def __init__(self, data: Container, name: str, writer: str) -> None:
         self._data = data
+        self._writer = writer
         self._held = bytearray()
         self._blocks: list[str] = []
         self._dropped = 0
@@ -32,7 +34,6 @@ class Staging:
         self._uploads = ThreadPoolExecutor(1, thread_name_prefix="upload")
         self._upload: Future[None] | None = None
         self.name = name
-        self.attempt = attempt
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -69,27 +70,31 @@ class Staging:
             self._held.clear()
         return self._hash.hexdigest()
 
-    def commit(self, receipt: Receipt, content_type: str, etag: str | None) -> bool:
+    def commit(self, metadata: Mapping[str, str], content_type: str, etag: str | None) -> bool:
         """Make the blob appear if what is there still has that ETag, or still is not there (None).
 
-        Return False when another worker's is there instead. Storage may commit and the answer be lost on its
-        way: then the refusal of the repeated commit is ours to read, and the stored receipt tells whose blob
-        it is.
+        Return False when another writer's is there instead. Storage may commit and the answer be lost on its
+        way: then the refusal of the repeated commit is ours to read, and the stored metadata tell by their
+        ``attempt`` whose blob it is.
         """
         try:
             self._data.commit(
-                self.name, self._blocks, to_metadata(receipt), etag=etag, content_type=content_type
+                self.name,
+                self._blocks,
+                {**metadata, "attempt": self._writer},
+                etag=etag,
+                content_type=content_type,
             )
         except ConflictError:
             stored = self._data.head(self.name)
-            if stored is None:  # refused because of another worker's blob, which is gone again
+            if stored is None:  # refused because of another writer's blob, which is gone again
                 raise
-            return stored.metadata.get("attempt") == self.attempt.id
+            return stored.metadata.get("attempt") == self._writer
         return True
 
     def _next_id(self, block: bytes) -> str:
         """Put a block into the list of those to be committed; return its id."""
-        block_id = f"{self.attempt.id}-{self._dropped + len(self._blocks):05d}"
+        block_id = f"{self._writer}-{self._dropped + len(self._blocks):05d}"
         self._blocks.append(block_id)
         self._hash.update(block)
         self.size += len(block)
@@ -100,3 +105,11 @@ class Staging:
         if self._upload is not None:
             upload, self._upload = self._upload, None
             upload.result()
+
+
+class Staging(Blocks):
+    """The blob of an attempt to store a window."""
+
+    def __init__(self, data: Container, name: str, attempt: Attempt) -> None:
+        super().__init__(data, name, attempt.id)
+        self.attempt = attempt

@@ -158,6 +158,8 @@ class Transport:
             requests.exceptions.Timeout,
             urllib3.exceptions.HTTPError,  # the body, or its compressed form, broke off
         ) as error:
+            if request.deadline is not None and self._clock.monotonic() >= request.deadline:
+                raise DeadlineError(f"{api.name} had not answered in time") from error
             return _broken(api, error)
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers, body)

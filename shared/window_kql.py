@@ -40,8 +40,9 @@ class Selection:
     """Which rows a window's query selects: a table's, through a pipeline, or those of free KQL.
 
     ``window_column`` says which time puts a row into a window. ``tail`` is a step of ours after the user's
-    pipeline. ``bounded`` says how the request's timespan bounds a table's TimeGenerated: by the ``reach``
-    around the window, by the ``window`` itself, or not at all (``none``).
+    pipeline, and ``prelude`` statements before all else. ``bounded`` says how the request's timespan bounds a
+    table's TimeGenerated: by the ``reach`` around the window, by the ``window`` itself, or not at all
+    (``none``); ``timespan`` is one for whatever window, instead.
     """
 
     table: str | None = None
@@ -50,6 +51,8 @@ class Selection:
     window_column: str = INGESTION
     tail: str = ""
     bounded: Literal["reach", "window", "none"] = "reach"
+    prelude: str = ""
+    timespan: Window | None = None
 
 
 def window_query(
@@ -63,7 +66,7 @@ def window_query(
     if aggregate:
         lines.append(aggregate)
     return (
-        f"let window_start = {kql.instant(slice_.span.start)};\n"
+        f"{selection.prelude}let window_start = {kql.instant(slice_.span.start)};\n"
         f"let window_end = {kql.instant(slice_.span.end)};\n" + "\n| ".join(lines)
     )
 
@@ -122,6 +125,7 @@ def count_query(selection: Selection, windows: Sequence[Window], reach: Reach = 
         for number, each in enumerate(windows)
     ]
     return (
+        f"{selection.prelude}"
         f"let rows_of = (window_start: datetime, window_end: datetime) {{\n{rows_of}\n}};\n"
         f"union {', '.join(legs)}\n| project leg, Count\n| order by leg asc"
     )
@@ -157,6 +161,8 @@ def schema_body(selection: Selection, span: Window) -> dict[str, str]:
 def _timespan(selection: Selection, span: Window, reach: Reach) -> dict[str, str]:
     if selection.table is None or selection.bounded == "none":
         return {}
+    if selection.timespan is not None:
+        span, reach = selection.timespan, Reach(0, 0)
     days = Reach(0, 0) if selection.bounded == "window" else reach
     start = max(0, span.start - days.before * DAY)
     end = min(END_OF_TIME - 1, span.end + days.after * DAY)

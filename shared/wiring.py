@@ -1,7 +1,7 @@
 """Settings -> real objects, built when first needed."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from dataclasses import replace
 
 from shared.allocator import give_back_large_blocks
 from shared.attempts import Attempts
@@ -13,10 +13,18 @@ from shared.exporter import Exporter
 from shared.formats import FORMATS
 from shared.in_flight import Flights
 from shared.journal import Journal
-from shared.model import ApiName, Clock, Container, Export, Send, Source, Tools
+from shared.model import ApiName, Clock, Container, Export, LinkingContainer, Send, Source, Tools
 from shared.pacing import Pacer, intervals
 from shared.planner import Planner
 from shared.query import Query
+from shared.query_audit import Audit
+from shared.query_desk import Desk
+from shared.query_jobs import Jobs
+from shared.query_reader import QueryReader
+from shared.query_results import Caps, Results
+from shared.query_runner import QueryRunner
+from shared.query_settings import QuerySettings
+from shared.query_status import QueryStatuses
 from shared.rechecker import Rechecker
 from shared.rewriter import Rewriter
 from shared.settings import Settings
@@ -67,15 +75,20 @@ class App:
         self.auditor = Auditor(
             exports, SOURCES, self.open_source, FORMATS, data, state, journal, flights, rechecker, clock
         )
-        self.query = Query(connect("log_analytics"), clock)
+
+        self._build_queries(settings.queries, store.container(f"{settings.container}-queries"))
 
     def open_source(self, export: Export) -> Source:
         """Return the source of an export."""
         return SOURCES[export.source].open(export.options, self._tools)
 
-    @property
-    def workspaces(self) -> list[str]:
-        """The workspaces that may be queried: the setting's first, then those of the exports."""
-        of_exports = (export.identity.get("workspace", "").split(",") for export in self.settings.exports)
-        known = (self.settings.workspace_id, *chain.from_iterable(of_exports))
-        return list(dict.fromkeys(each for each in known if each and "/" not in each))  # no resource ids
+    def _build_queries(self, settings: QuerySettings, kept: LinkingContainer) -> None:
+        # A pool of their own, so that exports never delay them.
+        pool = ThreadPoolExecutor(self.settings.parallel_slices, thread_name_prefix="query-slice")
+        reader, clock = QueryReader(replace(self._tools, pool=pool)), self.clock
+        jobs, audit = Jobs(kept, clock), Audit(kept, clock)
+        results = Results(kept, Caps(settings.rows, settings.bytes))
+        query = Query(settings, reader, jobs, results, audit, clock)
+        self.query_statuses = statuses = QueryStatuses(jobs, results, audit, clock, settings.result_days)
+        self.desk = Desk(settings, query, statuses, results, clock)
+        self.query_runner = QueryRunner(reader, jobs, results, audit, clock, settings.seconds)

@@ -6,8 +6,10 @@ import atexit
 import functools
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from local.node import find_node, install_packages
 
@@ -25,6 +27,43 @@ def diagnostics(kql: str, tables: Tables | None = None) -> list[str]:
     schemas = {name: _schema(columns) for name, columns in (tables or {}).items()}
     answer = _server().ask({"kql": kql, "tables": schemas})
     return [str(line) for line in answer]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the parser makes of a text, whether or not it is right.
+
+    `tokens` are (start, end, kind) in UTF-16 units, without trivia; `nodes` are (kind, name or "") of the
+    whole syntax tree, as `("FunctionCallExpression", "strcat")` and `("LetStatement", "x")`; `errors` says
+    whether the parser had to guess, for its syntax is wrong.
+    """
+
+    tokens: list[tuple[int, int, str]]
+    nodes: list[tuple[str, str]]
+    errors: bool
+
+
+def structures(texts: Sequence[str]) -> list[Structure]:
+    """What the parser makes of each of many texts, in one question: no names are resolved."""
+    answer = cast("list[dict[str, Any]]", _server().ask({"texts": list(texts)}))
+    return [
+        Structure(
+            [(start, end, kind) for start, end, kind in each["tokens"]],
+            [(kind, name) for kind, name in each["nodes"]],
+            each["errors"],
+        )
+        for each in answer
+    ]
+
+
+def plugins() -> list[str]:
+    """The names of the plugins that `evaluate` takes."""
+    return [str(name) for name in _server().ask({"list": "plugins"})]
+
+
+def keywords() -> list[str]:
+    """The words and marks of the language, in the spelling that is theirs."""
+    return [str(name) for name in _server().ask({"list": "keywords"})]
 
 
 def _schema(columns: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ KINDS = (
     "truncate",
     "partial",
     "slow",
+    "overdue",
     "expired_token",
     "redirect",
     "foreign_next_link",
@@ -40,6 +41,7 @@ KINDS = (
 
 _ONLY = {
     "partial": ("log_analytics", "resource_manager"),
+    "overdue": ("log_analytics", "resource_manager"),
     "expired_token": ("log_analytics", "graph", "resource_manager", "aad_graph"),
     "foreign_next_link": ("graph", "aad_graph"),
     "repeated_next_link": ("graph", "aad_graph"),
@@ -91,6 +93,7 @@ class Faults:
         - a status, with `retry_after` in seconds, or "date" for an HTTP date one second ahead, or None;
         - "drop": no answer; "truncate": half of the body; "wrong_content": a web page with status 200;
         - "slow": the work takes `seconds`; a query that would take longer than it may is a 504 at once;
+        - "overdue" (queries): the query takes all the time that it may, and then is a 504;
         - "partial" (queries): status 200, half of the rows and a PartialError;
         - "expired_token": the answer to a token that has expired;
         - "redirect": 307 to the same target at the origin `location`;

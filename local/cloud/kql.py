@@ -23,7 +23,7 @@ from duckdb_kql.translate.naming import expression_name
 
 from local.cloud import sql_functions
 from local.cloud.kql_functions import lift
-from local.cloud.kql_text import bracket_bounds
+from local.cloud.kql_text import bracket_bounds, plain_strings
 from local.cloud.tables import TIME
 from local.cloud.ticks import parse_instant
 
@@ -81,7 +81,7 @@ def parsed(query: str) -> ir.Query:
 
 
 def _lowered(query: str) -> ir.Query:
-    rest, functions = lift(query)
+    rest, functions = lift(plain_strings(query))
     return lower(rest, functions=functions)
 
 

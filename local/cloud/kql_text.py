@@ -10,6 +10,12 @@ _WORD = re.compile(
     re.DOTALL,
 )
 
+_ESCAPE = re.compile(
+    r"\\(?:(?P<hex>u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2})|(?P<octal>[0-3][0-7]{2}|[0-7]{1,2})|(?P<other>.))"
+)
+_CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_ESCAPED = {"'": r"\'", '"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}  # which it does know
+
 
 def split_options(query: str) -> tuple[dict[str, str], str]:
     """Leading ``set name[=value];`` statements (names in lower case), and the query without them."""
@@ -25,6 +31,23 @@ def words(query: str) -> Iterator[tuple[str, int]]:
     for found in _WORD.finditer(query):
         if not found[0].isspace() and not found[0].startswith("//"):
             yield found[0], found.start()
+
+
+def plain_strings(query: str) -> str:
+    """The query with the escapes in its strings that the library does not know as what they mean.
+
+    Source: the Kusto documentation's "String literals".
+    """
+    text = _WORD.sub(lambda word: _ESCAPE.sub(_meant, word[0]) if word[0][0] in "\"'" else word[0], query)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs of escapes as one
+
+
+def _meant(escape: re.Match[str]) -> str:
+    code, octal, other = escape["hex"], escape["octal"], escape["other"]
+    if other is not None:
+        return _CONTROLS.get(other, escape[0])
+    character = chr(int(code[1:], 16) if code else int(octal, 8))
+    return _ESCAPED.get(character, character)
 
 
 def bracket_bounds(query: str) -> str:

@@ -135,7 +135,7 @@ def unsupported_plan(plan: str, asked: str, instead: str) -> QueryApiError:
     return _bad_request({"code": "UnsupportedApiQueryValidationError", "message": message})
 
 
-def query_error(problem: KqlError | duckdb.Error | ValueError) -> QueryApiError:
+def query_error(problem: KqlError | duckdb.Error | ValueError | RecursionError) -> QueryApiError:
     """A query that does not parse, names what does not exist, or is beyond the stand-in's engine."""
     if isinstance(problem, KqlSyntaxError):
         kind, message = "SyntaxError", "A syntax error occurred."
@@ -189,7 +189,7 @@ def _place(problem: KqlSyntaxError) -> Details:
     return {"line": first.span.line, "pos": first.span.column, "token": token[1] if token else ""}
 
 
-def _semantic(problem: KqlError | duckdb.Error | ValueError) -> tuple[str, str]:
+def _semantic(problem: KqlError | duckdb.Error | ValueError | RecursionError) -> tuple[str, str]:
     if arguments := _WRONG_ARGUMENTS.search(str(problem)):
         return "SEM0219", arguments[0]
     match problem:

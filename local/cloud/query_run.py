@@ -58,7 +58,7 @@ def run(scope: Scope, question: Question, limits: Limits, now: int, *, partial: 
         scope.reveal(now)
         with scope.answer(translate(query, scope.schema, now, question.timespan)) as table:
             cut = _cut(table.rows, most, size, count_all=limits.too_large == "silent")
-    except (KqlError, duckdb.Error, ValueError) as problem:
+    except (KqlError, duckdb.Error, ValueError, RecursionError) as problem:
         raise errors.query_error(problem) from problem
     rows, engine = cut.rows, cut.error
     if engine is not None and limits.too_large in ("400", "413", "504"):

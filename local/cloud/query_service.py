@@ -152,6 +152,9 @@ class QueryService:
                     if fault.seconds > question.wait:
                         raise errors.gateway_timeout(applied)
                     time.sleep(fault.seconds)
+                if fault is not None and fault.kind == "overdue":
+                    time.sleep(question.wait)
+                    raise errors.gateway_timeout(applied)
                 result = run(target.scope, question, limits, from_unix(self._clock()), partial=partial)
         except TooManyWaitingError as error:
             raise errors.throttled({}) from error

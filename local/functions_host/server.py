@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             logger.exception("The answer to %s %s could not be made", self.command, self.path)
             return Response(500)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_QUERY = _serve  # noqa: N815
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}

@@ -16,10 +16,9 @@ import msgspec
 from shared import rawjson, tables
 from shared.compression import MEDIA_TYPES, Compression, Stream, decompress
 from shared.errors import ProtocolError
-from shared.file_format import ReadBlob, Writer
+from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.model import Batch, Column
 from shared.tables import RECORD, TIME, Cells, FileColumns
-from shared.time_range import TimeRange
 
 _END = b"\r\n"
 # What keeps a cell from being a field as it stands: an escape, a null, an object or array.
@@ -35,7 +34,7 @@ _FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n)')
 
 
 @dataclass(frozen=True, slots=True)
-class Csv:
+class Csv(SingleFile):
     """The format ``csv``, perhaps compressed.
 
     ``guarded`` puts an apostrophe before a text that a spreadsheet would take for a formula. Such a file is
@@ -54,21 +53,6 @@ class Csv:
     def content_type(self) -> str:
         """The media type."""
         return MEDIA_TYPES.get(self.compression, "text/csv; charset=utf-8; header=present")
-
-    @property
-    def verbatim(self) -> bool:
-        """Rows are lines, wherever they came from."""
-        return False
-
-    @property
-    def comparable(self) -> bool:
-        """A cell does not say whether it was a number or how it was escaped."""
-        return False
-
-    @property
-    def missing(self) -> str | None:
-        """Nothing is missing."""
-        return None
 
     def writer(
         self, folder: str = "", before: bytes | None = None, columns: Sequence[Column] = ()  # noqa: ARG002
@@ -96,30 +80,14 @@ class Csv:
         return [msgspec.Raw(fields[place]) for fields in lines]
 
 
-class _Csv:
+class _Csv(Counting):
     """Writes batches as lines and keeps count."""
 
     def __init__(self, stream: Stream, columns: Sequence[Column], *, guarded: bool) -> None:
+        super().__init__()
         self._stream = stream
         self._columns = FileColumns(columns)
         self._guarded = guarded
-        self._times = TimeRange()
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows were written."""
-        return self._rows
-
-    @property
-    def first_time(self) -> str | None:
-        """The earliest row time, as the service wrote it."""
-        return self._times.first
-
-    @property
-    def last_time(self) -> str | None:
-        """The latest row time, as the service wrote it."""
-        return self._times.last
 
     def write(self, batch: Batch) -> bytes:
         """Take a batch. Raises ColumnsChangedError where it has columns that the header has not."""
@@ -131,9 +99,6 @@ class _Csv:
             return b""
         self._rows += len(rows)
         return self._header() + b"".join(map(self._stream.write, self._lines(rows, columns)))
-
-    def files(self) -> Sequence[tuple[str, bytes]]:
-        return ()
 
     def finish(self) -> bytes:
         return self._header() + self._stream.finish()

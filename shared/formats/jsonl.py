@@ -12,10 +12,9 @@ import msgspec
 from shared import rawjson
 from shared.compression import MEDIA_TYPES, Compression, Stream, decompress
 from shared.errors import ProtocolError
-from shared.file_format import ReadBlob, Writer
+from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.model import Batch, Column
 from shared.tables import TIME, Cells, cells_by_column, numbered, range_of
-from shared.time_range import TimeRange
 
 _text = msgspec.json.Decoder(str).decode
 _texts = msgspec.json.Decoder(list[str | None]).decode
@@ -23,10 +22,13 @@ _value = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLines:
+class JsonLines(SingleFile):
     """The format ``jsonl``, and its compressed forms."""
 
     compression: Compression
+
+    comparable = True
+    """A line holds what the service wrote."""
 
     @property
     def extension(self) -> str:
@@ -37,21 +39,6 @@ class JsonLines:
     def content_type(self) -> str:
         """The media type. ``.gz`` is the file's own form, not an encoding that clients should undo."""
         return MEDIA_TYPES.get(self.compression, "application/x-ndjson")
-
-    @property
-    def verbatim(self) -> bool:
-        """Rows are lines, wherever they came from."""
-        return False
-
-    @property
-    def comparable(self) -> bool:
-        """A line holds what the service wrote."""
-        return True
-
-    @property
-    def missing(self) -> str | None:
-        """Nothing is missing."""
-        return None
 
     def writer(
         self, folder: str = "", before: bytes | None = None, columns: Sequence[Column] = ()  # noqa: ARG002
@@ -74,28 +61,12 @@ class JsonLines:
         return text
 
 
-class _Lines:
+class _Lines(Counting):
     """Writes batches as lines and keeps count."""
 
     def __init__(self, stream: Stream) -> None:
+        super().__init__()
         self._stream = stream
-        self._times = TimeRange()
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows were written."""
-        return self._rows
-
-    @property
-    def first_time(self) -> str | None:
-        """The earliest row time, as the service wrote it."""
-        return self._times.first
-
-    @property
-    def last_time(self) -> str | None:
-        """The latest row time, as the service wrote it."""
-        return self._times.last
 
     def write(self, batch: Batch) -> bytes:
         self._rows += len(batch.rows)
@@ -103,9 +74,6 @@ class _Lines:
             self._times.see([time[:-1].encode() for time in batch.times])
             return self._stream.write(_record_lines(batch.rows))
         return b"".join(map(self._stream.write, self._table_lines(batch.rows, batch.columns)))
-
-    def files(self) -> Sequence[tuple[str, bytes]]:
-        return ()
 
     def finish(self) -> bytes:
         return self._stream.finish()

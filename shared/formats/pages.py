@@ -13,10 +13,9 @@ import msgspec
 
 from shared import rawjson
 from shared.errors import ExportError, ProtocolError
-from shared.file_format import ReadBlob, Writer
+from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.layout import MANIFEST
 from shared.model import Batch, Column
-from shared.time_range import TimeRange
 
 
 class Records(msgspec.Struct, frozen=True):
@@ -45,8 +44,11 @@ class _Body(msgspec.Struct):
     value: list[msgspec.Raw]
 
 
-class Pages:
+class Pages(SingleFile):
     """The format ``pages``."""
+
+    verbatim = True
+    """Rows can only be stored on the pages that they came on."""
 
     @property
     def extension(self) -> str:
@@ -57,21 +59,6 @@ class Pages:
     def content_type(self) -> str:
         """The manifest's media type."""
         return "application/json"
-
-    @property
-    def verbatim(self) -> bool:
-        """Rows can only be stored on the pages that they came on."""
-        return True
-
-    @property
-    def comparable(self) -> bool:
-        """Tables have no pages."""
-        return False
-
-    @property
-    def missing(self) -> str | None:
-        """Nothing is missing."""
-        return None
 
     def writer(
         self, folder: str = "", before: bytes | None = None, columns: Sequence[Column] = ()  # noqa: ARG002
@@ -99,35 +86,19 @@ class Pages:
         return rows
 
 
-class _Pages:
+class _Pages(Counting):
     """Gathers pages for their folder, and the manifest that names them.
 
     With the manifest from ``before``, its pages stay, and only a page that brings a new row is added.
     """
 
     def __init__(self, folder: str, before: Manifest | None) -> None:
+        super().__init__()
         self._folder = folder
         self._kept = None if before is None else sum(_count(page) for page in before.pages)
         self._pages = [] if before is None else list(before.pages)
         self._files: list[tuple[str, bytes]] = []
         self._numbered = 0
-        self._times = TimeRange()
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        """How many of the pages' records are the window's."""
-        return self._rows
-
-    @property
-    def first_time(self) -> str | None:
-        """The earliest row time, as the service wrote it."""
-        return self._times.first
-
-    @property
-    def last_time(self) -> str | None:
-        """The latest row time, as the service wrote it."""
-        return self._times.last
 
     def write(self, batch: Batch) -> bytes:
         """Take a page; or, without one, the rows of the pages that stay."""

@@ -7,11 +7,11 @@ from types import ModuleType
 import msgspec
 
 from shared.errors import ExportError
-from shared.file_format import ReadBlob, Writer
+from shared.file_format import ReadBlob, SingleFile, Writer
 from shared.model import Column
 
 
-class Parquet:
+class Parquet(SingleFile):
     """The format ``parquet``. pyarrow is imported when the first file is written or read."""
 
     @property
@@ -23,16 +23,6 @@ class Parquet:
     def content_type(self) -> str:
         """The media type."""
         return "application/vnd.apache.parquet"
-
-    @property
-    def verbatim(self) -> bool:
-        """Rows are rows, wherever they came from."""
-        return False
-
-    @property
-    def comparable(self) -> bool:
-        """A value does not say how it was written."""
-        return False
 
     @property
     def missing(self) -> str | None:

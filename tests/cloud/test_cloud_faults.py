@@ -86,6 +86,16 @@ def test_a_slow_answer_takes_its_time(caller: Caller) -> None:
     assert time() - start >= 0.3
 
 
+def test_an_overdue_query_takes_the_time_that_it_may(caller: Caller) -> None:
+    """And is a 504 then, once."""
+    caller.cloud.fail("log_analytics", "overdue")
+    start = time()
+    answer = caller.query(QUERY, Prefer="wait=1")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "GatewayTimeout")
+    assert time() - start >= 1
+    assert caller.query(QUERY).status_code == 200
+
+
 def test_an_expired_token_is_a_401(caller: Caller) -> None:
     """On both APIs, once."""
     caller.cloud.fail("log_analytics", "expired_token")

@@ -1,5 +1,6 @@
 """KQL in the stand-in: exact ticks, ingestion times, Kusto's names and types."""
 
+import json
 from collections.abc import Iterator
 from random import Random
 
@@ -290,3 +291,20 @@ def test_what_a_newcomer_tries_works(store: Store) -> None:
     ):
         columns, _ = ask(store, query)
         assert columns, query
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [
+        (r"'x\u2028y'", "x\u2028y"),
+        (r"'\u0022\u0027\u005c'", "\"'\\"),
+        (r"'\u0041\x42\103'", "ABC"),
+        (r"'\ud83d\ude00'", "\U0001f600"),
+        (r"'\\u0041'", r"\u0041"),
+        (r"@'c:\u0041'", r"c:\u0041"),
+        (r"'\a\t\n'", "\a\t\n"),
+    ],
+)
+def test_strings_mean_what_their_escapes_say(store: Store, literal: str, value: str) -> None:
+    """By number, by letter, and not at all in a verbatim string."""
+    assert json.loads(ask(store, f"print a = {literal}")[1][0]) == [value]

@@ -76,7 +76,8 @@ def test_every_workspace_of_an_export_may_be_asked_on_demand(three: World) -> No
     resource = three.table(name="resource", workspace=None, resource=first)
     jobs = three.table(name="jobs", source="search_jobs", workspace=None, resource=first)
     three.start(three.table(workspace=None, workspaces=ids), resource, jobs)
-    assert (three.app.workspaces[0], sorted(three.app.workspaces)) == (ids[0], sorted(ids))
+    known = list(three.app.settings.queries.workspaces.values())
+    assert (known[0], sorted(set(known))) == (ids[0], sorted(ids))
 
 
 def test_a_workspace_that_refuses_leaves_no_part_of_a_window(three: World) -> None:
@@ -223,7 +224,7 @@ def test_a_late_row_of_a_basic_table_is_found_by_the_recheck(cheap_world: World)
 
 
 def test_time_that_a_basic_table_is_not_asked_for_is_unavailable(cheap_world: World) -> None:
-    """Whatever retention the export states, older time is not taken for empty, nor what a reading may lose."""
+    """Whatever retention the export states, neither older time nor a margin is taken for empty."""
     world = cheap_world
     world.start(cheap(world, BASIC, start=at("00:00", "2026-02-07"), retention="100d", window="1d"))
     world.drain()

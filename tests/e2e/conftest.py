@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from local.azurite import Azurite
 from local.cloud import Cloud, Limits, Options
 from tests.e2e.harness import World
+from tests.host.harness import ROOT
 
 # Six hours of data; Graph's limit of 5 requests in 10 seconds would make every test wait for it.
 SMALL = Options(
@@ -49,3 +51,30 @@ def world(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[World]:
     made = World(folder, azurite, cloud)
     yield made
     made.close()
+
+
+@pytest.fixture
+def dying_app(tmp_path: Path) -> Path:
+    """A folder with an app that dies as `tests.e2e.dying_app` says."""
+    folder = tmp_path / "dying app"
+    folder.mkdir()
+    shutil.copy(ROOT / "host.json", folder)
+    (folder / "function_app.py").write_text("from tests.e2e.dying_app import app\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[Iterator[World]]:
+    """Any number of deployments, one after the other."""
+    made: list[World] = []
+
+    def fresh() -> Iterator[World]:
+        while True:
+            folder = tmp_path / f"world {len(made)}"
+            folder.mkdir()
+            made.append(World(folder, azurite, cloud))
+            yield made[-1]
+
+    yield fresh()
+    for world in made:
+        world.close()

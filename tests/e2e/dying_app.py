@@ -23,7 +23,7 @@ from tests.host.harness import ROOT
 
 _NO_STEP = re.compile(
     r"GET /\w+/[\w-]+/messages|"  # the host polls
-    r"PUT /\w+/export-windows(-poison)?$|"  # and makes its queues when it starts
+    r"PUT /\w+/(export-windows|queries)(-poison)?$|"  # and makes its queues when it starts
     r"PUT /\w+/[\w-]+/messages/|"  # and hides a message for longer
     r"\w+ /\w+/azure-webjobs-hosts"  # and keeps its timers' locks and status
 )

@@ -31,6 +31,7 @@ from local.compare import SECOND, instant, ticks
 from tests.host.harness import ROOT, HostProcess
 
 QUEUE = "export-windows"
+QUERIES = "queries"
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 NEVER = "0 0 0 1 1 *"
@@ -96,11 +97,14 @@ class World:
         blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
         self.data = blobs.get_container_client(self.container)
         self.state = blobs.get_container_client(f"{self.container}-state")
+        self.queries = blobs.get_container_client(f"{self.container}-queries")
         self.host_blobs = blobs.get_container_client("azure-webjobs-hosts")
         queues = QueueServiceClient.from_connection_string(azurite.connection_string)
         self.queue = queues.get_queue_client(QUEUE)
         self.poison = queues.get_queue_client(f"{QUEUE}-poison")
-        for queue in (self.queue, self.poison):
+        self.query_queue = queues.get_queue_client(QUERIES)
+        query_poison = queues.get_queue_client(f"{QUERIES}-poison")
+        for queue in (self.queue, self.poison, self.query_queue, query_poison):
             with contextlib.suppress(ResourceNotFoundError):
                 queue.clear_messages()
         self._clients = contextlib.ExitStack()
@@ -255,11 +259,11 @@ class World:
 
     def close(self) -> None:
         """Check what every test promises: no secret in a console or in a document."""
-        documents = []
-        with contextlib.suppress(ResourceNotFoundError):
-            documents = [
-                self.state.download_blob(blob.name).readall().decode() for blob in self.state.list_blobs()
-            ]
+        documents = [
+            blob.content.decode()
+            for container, prefix in ((self.state, ""), (self.queries, "audit/"), (self.queries, "jobs/"))
+            for blob in _read_all(container, prefix)
+        ]
         self._clients.close()
         for text in (self.consoles(), *documents):
             for what, secret in (
@@ -315,14 +319,21 @@ class Running:
             self.run_timer(kind)
         self.wait_until_idle()
 
-    def post(self, path: str, body: object) -> requests.Response:
-        """Send a POST request with a JSON body, or with bytes as they are."""
+    def post(self, path: str, body: object, **headers: str) -> requests.Response:
+        """Send a POST request with a JSON body, or with bytes as they are; see `send` for the headers."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return requests.post(self.process.url + path, data=data, timeout=60)
+        return self.send("POST", path, data, **{"Content_Type": "application/json", **headers})
 
-    def get(self, path: str) -> requests.Response:
+    def get(self, path: str, **headers: str) -> requests.Response:
         """Send a GET request."""
-        return self.process.get(path)
+        return self.send("GET", path, **headers)
+
+    def send(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> requests.Response:
+        """Send a request and do not follow redirects; `Prefer` or `Accept_Encoding` names a header."""
+        named = {name.replace("_", "-"): text for name, text in headers.items() if text}
+        return requests.request(
+            method, self.process.url + path, data=body, headers=named, timeout=60, allow_redirects=False
+        )
 
 
 def now() -> int:

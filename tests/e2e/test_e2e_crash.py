@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,44 +11,15 @@ from pathlib import Path
 import pytest
 import requests
 
-from local.azurite import Azurite
 from local.cloud import Cloud
 from local.compare import SECOND, instant
 from tests.e2e.harness import HOUR, Running, World
-from tests.host.harness import ROOT
 
 SHARDS = 4
 """How many tests share the steps of a window, so that they can run side by side."""
 
 WINDOWS = [(-2, -1), (-1, 0)]
 """What is due, in hours after the world's end: two windows, so that the second needs the top-up."""
-
-
-@pytest.fixture
-def dying_app(tmp_path: Path) -> Path:
-    """A folder with an app that dies as `tests.e2e.dying_app` says."""
-    folder = tmp_path / "dying app"
-    folder.mkdir()
-    shutil.copy(ROOT / "host.json", folder)
-    (folder / "function_app.py").write_text("from tests.e2e.dying_app import app\n", encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def worlds(tmp_path: Path, azurite: Azurite, cloud: Cloud) -> Iterator[Iterator[World]]:
-    """Any number of deployments, one after the other."""
-    made: list[World] = []
-
-    def fresh() -> Iterator[World]:
-        while True:
-            folder = tmp_path / f"world {len(made)}"
-            folder.mkdir()
-            made.append(World(folder, azurite, cloud))
-            yield made[-1]
-
-    yield fresh()
-    for world in made:
-        world.close()
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))

@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 from shared.errors import ConflictError, StorageError
 from shared.model import Blob, Document
@@ -18,7 +19,10 @@ class _Stored:
 
 
 class MemoryContainer:
-    """One container, which the first write to it creates. Implements ``model.Container``. Thread-safe."""
+    """One container, which the first write to it creates. Thread-safe.
+
+    Implements ``model.LinkingContainer``.
+    """
 
     def __init__(self) -> None:
         self._blobs: dict[str, _Stored] = {}
@@ -95,6 +99,13 @@ class MemoryContainer:
             if etag is not None and name in self._blobs:
                 self._check(name, etag)
             self._blobs.pop(name, None)
+
+    def link(
+        self, name: str, seconds: int, *, content_type: str, content_encoding: str, file_name: str
+    ) -> str:
+        """Return a URL that says what it promises; nobody serves it."""
+        said = {"se": seconds, "rsct": content_type, "rsce": content_encoding, "rscd": file_name}
+        return f"https://memory.example/{name}?{urlencode(said)}"
 
     def _check(self, name: str, etag: str | None) -> None:
         stored = self._blobs.get(name)

@@ -44,6 +44,7 @@ class Identity:
             "nbf": now - 60,
             "exp": now + 3600,
             "oid": "00000000-0000-0000-0000-000000000002",
+            "tid": "00000000-0000-0000-0000-000000000001",
         }
         header = {"alg": "RS256", "typ": "JWT"}
         return AccessToken(f"{_part(header)}.{_part(claims)}.c2lnbmF0dXJl", now + 3600)

@@ -24,11 +24,10 @@ from shared import VERSION
 from shared.attempts import Attempts
 from shared.auth import Tokens
 from shared.blob_store import BlobStore
-from shared.errors import BadRequestError, ExportError, ServiceError
+from shared.errors import BadRequestError, ExportError
 from shared.exporter import Exporter
 from shared.messages import decode
 from shared.planner import Planner
-from shared.query import Query
 from shared.settings import Settings
 from shared.windows import HOUR, format_second, parse_instant
 
@@ -75,6 +74,7 @@ class App:
         self.functions = {
             each.get_function_name(): each for each in module.create_app(settings).get_functions()
         }
+        self.queued: list[str] = []
 
     def bindings(self, name: str) -> list[dict[str, Any]]:
         """Return a function's bindings as the host sees them, the trigger first."""
@@ -90,7 +90,8 @@ class App:
     def receive(self, name: str, body: str, dequeue_count: int = 1) -> list[str]:
         """Call a queue function with a message; return the queue messages that it gives."""
         out, message = Out(), QueueMessage(body=body.encode(), dequeue_count=dequeue_count)  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
-        self.functions[name].get_user_function()(message, out)
+        outputs = (out,) if len(self.bindings(name)) > 1 else ()
+        self.functions[name].get_user_function()(message, *outputs)
         return out.values
 
     def call(
@@ -101,6 +102,8 @@ class App:
         method: str = "POST",
         export: str = "audits",
         params: Mapping[str, str] | None = None,
+        route: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[func.HttpResponse, Any]:
         """Call an HTTP function; return the answer and its decoded body."""
         request = func.HttpRequest(
@@ -108,10 +111,14 @@ class App:
             f"/api/{name}",
             body=json.dumps(body).encode(),
             params=dict(params or {}),
-            route_params={"name": export},
+            route_params={"name": export, **(route or {})},
+            headers={"Content-Type": "application/json", **(headers or {})},
         )
-        response = self.functions[name].get_user_function()(request)
-        return response, json.loads(response.get_body())
+        out = Out()
+        bound = {"jobs": out} if name in {"query", "saved_query"} else {}
+        response = self.functions[name].get_user_function()(request, **bound)
+        self.queued = out.values
+        return response, json.loads(response.get_body() or b"null")
 
 
 @pytest.fixture
@@ -145,14 +152,22 @@ def test_the_module_holds_one_app(module: ModuleType) -> None:
 
 
 def test_functions_and_their_triggers(app: App) -> None:
-    """Two timers, a queue with its poison queue, and the routes: nothing else."""
+    """The timers, the queues with their poison queues, and the routes: nothing else."""
     triggers = {name: app.bindings(name)[0]["type"] for name in app.functions}
     assert triggers == {
         "export_log_analytics": "timerTrigger",
         "export_entra": "timerTrigger",
         "export_window": "queueTrigger",
         "export_window_poison": "queueTrigger",
+        "run_query": "queueTrigger",
+        "run_query_poison": "queueTrigger",
+        "tend_queries": "timerTrigger",
         "query": "httpTrigger",
+        "saved_query": "httpTrigger",
+        "saved_queries": "httpTrigger",
+        "query_status": "httpTrigger",
+        "query_result": "httpTrigger",
+        "openapi": "httpTrigger",
         "health": "httpTrigger",
         "coverage": "httpTrigger",
         "verify": "httpTrigger",
@@ -185,11 +200,11 @@ def test_queues(app: App, name: str, queue: str) -> None:
     )
 
 
-def test_routes(app: App) -> None:
-    """A query needs a key and POST; health needs neither key nor body."""
-    query, health = app.bindings("query")[0], app.bindings("health")[0]
-    assert (query["route"], query["methods"], query["authLevel"]) == ("query", ["POST"], "FUNCTION")
-    assert (health["route"], health["methods"], health["authLevel"]) == ("health", ["GET"], "ANONYMOUS")
+@pytest.mark.parametrize(("name", "route"), [("health", "health"), ("openapi", "openapi.json")])
+def test_routes_without_a_key(app: App, name: str, route: str) -> None:
+    """Health and the description need neither key nor body."""
+    binding = app.bindings(name)[0]
+    assert (binding["route"], binding["methods"], binding["authLevel"]) == (route, ["GET"], "ANONYMOUS")
 
 
 def test_health_tells_no_secret_and_touches_nothing(app: App) -> None:
@@ -266,33 +281,6 @@ def test_a_wrong_range_is_a_problem_document(app: App, name: str, body: object, 
     """The caller learns which field is wrong, before anything is looked up."""
     response, document = app.call(name, body)
     assert (response.status_code, document["field"]) == (400, field)
-
-
-def test_a_wrong_query_is_a_problem_document(app: App) -> None:
-    """The caller learns which field is wrong, as RFC 9457 has it."""
-    response, body = app.call("query", {"query": 7})
-    assert (response.status_code, response.mimetype) == (400, "application/problem+json")
-    assert body["status"] == 400
-    assert body["field"] == "query"
-
-
-@pytest.mark.parametrize(("retry_after", "header"), [(7.4, "8"), (None, "30"), (7200.0, "3600")])
-def test_a_throttled_query_says_when_to_come_back(
-    app: App, monkeypatch: pytest.MonkeyPatch, retry_after: float | None, header: str
-) -> None:
-    """A 429 of the service is the caller's 429, with a Retry-After."""
-
-    def refuse(*_: object) -> None:
-        raise ServiceError(
-            "Log Analytics", status=429, code="Throttled", message="slow down", request_id="r-1",
-            retryable=True, retry_after=retry_after,
-        )  # fmt: skip
-
-    monkeypatch.setattr(Query, "run", refuse)
-    response, body = app.call("query", {"query": "Event"})
-    assert response.status_code == 429
-    assert response.headers["Retry-After"] == header
-    assert (body["code"], body["request_id"]) == ("Throttled", "r-1")
 
 
 def test_an_unreadable_message_goes_to_poison_and_is_removed(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.la_options import Options, selection
 from shared.model import Column, Response, Window
-from shared.query import Query, read_question
+from shared.query_reader import QueryReader
 from shared.search_job import ORIGINAL_TIME, Search, job_query, restoring
 from shared.slices import Slice
 from shared.sources import search_jobs
@@ -18,9 +18,9 @@ from shared.sources.log_analytics import TYPE
 from shared.window_kql import Selection, count_query, key_of, schema_body, window_query
 from shared.windows import HOUR, parse_instant
 from tests.kusto_parser import diagnostics
-from tests.unit.fakes import ListSend
+from tests.unit.fakes import ListSend, tools
 from tests.unit.strategies import windows
-from tests.unit.test_query import StoppedClock
+from tests.unit.test_question import read
 
 WORKSPACE = "12345678-1234-1234-1234-123456789abc"
 COLUMNS = {
@@ -111,12 +111,36 @@ def test_a_free_window_query_is_kql(kql: str) -> None:
 @pytest.mark.parametrize("top", [None, 10])
 def test_an_on_demand_query_is_kql(query: str, top: int | None) -> None:
     """A limit is added to whatever the question ends with, and the result is still a query."""
-    fields = {"query": query} | ({} if top is None else {"top": top})
-    send = ListSend([Response(204, {}, b"")])
-    Query(send, StoppedClock()).run(read_question(json.dumps(fields).encode(), [WORKSPACE]))
-    asked = json.loads(send.requests[0].body or b"")["query"]
-    assert complaints(asked) == []
+    question, send = read(query=query, top=top), ListSend([Response(204, {}, b"")] * 2)
+    reader = QueryReader(tools(send))
+    reader.ask(question, "id", rows=None if top is None else top + 1, wait=30, deadline=99.0)
+    reader.total(question, "id", wait=30, deadline=99.0)
+    asked, counted = (json.loads(request.body or b"")["query"] for request in send.requests)
+    assert complaints(asked) == complaints(counted) == []
     assert (top is None) == ("| take 11" not in asked)
+    assert counted.endswith("\n| count")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Event",
+        "// all\nEvent // of it\n| where Computer == name",
+        "let most = 5; Event | where EventID < most",
+    ],
+)
+def test_an_on_demand_query_in_slices_is_kql(query: str) -> None:
+    """Constants come before a slice's bounds; the question for rows without a time is KQL too."""
+    question = read(
+        query=query, parameters={"name": "it's", "at": {"type": "datetime", "value": "2026-11-21"}}
+    )
+    send = ListSend([Response(204, {}, b"")] * 3)
+    assert [list(each.rows) for each in QueryReader(tools(send)).read(question, "id", 99.0)] == [[]]
+    asked = [json.loads(request.body or b"")["query"] for request in send.requests]
+    assert [complaints(each) for each in asked] == [[], [], []]
+    assert "isnull(TimeGenerated)" in asked[0]
+    assert all(each.startswith("let name = 'it\\'s';\nlet at = ") for each in asked)
+    assert all("\nlet window_start = " in each for each in asked[1:])
 
 
 @pytest.mark.parametrize("pipeline", [None, *STEPS[:2]])

@@ -45,6 +45,10 @@ def test_a_right_body_is_read() -> None:
         (b"{", "body"),
         (b'{"name": "\xff"}', "body"),
         (b"[" * 100_000, "body"),
+        (b'{"name": 1, broken', "body"),
+        (b'{"name": 1, "count": ' + b"[" * 100_000, "body"),
+        (b'{"name": "\xff", "count": "many"}', "body"),
+        (b'{"count": "many", "name": "\xff"}', "name"),
     ],
 )
 def test_a_mistake_names_its_field(body: bytes, field: str) -> None:
@@ -52,6 +56,37 @@ def test_a_mistake_names_its_field(body: bytes, field: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         read_body(body, Body)
     assert caught.value.field == field
+
+
+def test_every_mistake_is_named() -> None:
+    """One answer tells of all fields that are wrong, so that the next request can be right."""
+    body = b'{"count": "many", "other": 1, "one": 2}'
+    with pytest.raises(BadRequestError) as caught:
+        read_body(body, Body)
+    assert [field for field, _ in caught.value.mistakes] == ["other", "one", "name", "count"]
+    assert caught.value.mistakes[2][1] == "is missing"
+
+
+def test_a_mistake_within_a_field_is_found() -> None:
+    """Its place says where in the field the wrong value stands."""
+
+    class Nested(msgspec.Struct, forbid_unknown_fields=True):
+        """A body with a field of several values."""
+
+        sizes: dict[str, list[int]]
+
+    with pytest.raises(BadRequestError) as caught:
+        read_body(b'{"sizes": {"a": [1, "x"]}}', Nested)
+    assert caught.value.field == "sizes.[...][1]"
+
+
+def test_what_a_caller_repeats_is_not_repeated_back() -> None:
+    """A request of many mistakes, or of long names, does not make a longer answer, or a longer record."""
+    body = json.dumps({"x" * 1000: 1, **{f"n{number}": 1 for number in range(1000)}}).encode()
+    with pytest.raises(BadRequestError) as caught:
+        read_body(body, Body)
+    assert len(caught.value.mistakes) == 20
+    assert len(caught.value.field) == 64
 
 
 @given(

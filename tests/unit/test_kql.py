@@ -26,15 +26,68 @@ def decoded(literal: str) -> str:
     """Read a Kusto string literal by the documentation's rules, not by the code under test."""
     assert literal[0] == literal[-1] == "'"
     assert not re.search(r"[\x00-\x1f]", literal)
-    return ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], literal[1:-1])
+    plain = {"n": "\n", "r": "\r", "t": "\t"}
+    return ESCAPE.sub(
+        lambda match: chr(int(match[1], 16)) if match[1] else plain.get(match[2], match[2]), literal[1:-1]
+    )
 
 
 @given(texts)
 def test_a_string_literal_means_its_value(value: str) -> None:
     """Whatever the text, its literal is one token of one line that means the text and nothing more."""
     literal = kql.string(value)
-    assert decoded(literal) == value
+    assert decoded(literal) == value == kql.string_value(literal)
     assert [(token.kind, token.text) for token in kql.tokens(literal)] == [("string", literal)]
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [
+        ("''", ""),
+        ('"it\'s"', "it's"),
+        ("'it\\'s \\\\ \\\"'", "it's \\ \""),
+        ("h'x'", "x"),
+        ('H"h\'"', "h'"),
+        ("'\\a\\b\\f\\n\\r\\t\\v'", "\a\b\f\n\r\t\v"),
+        ("'\\u0077\\x6f\\162k'", "work"),
+        ("'\\U0001F600\\ud83d\\ude00'", "😀😀"),
+        ("'\\0\\18\\377\\400'", "\0\x018\xff 0"),
+        ("@'c:\\it''s'", "c:\\it's"),
+        ('h@"a""b\\"', 'a"b\\'),
+        ("```a'\\n\nb```", "a'\\n\nb"),
+        ("~~~a```b~~~", "a```b"),
+    ],
+)
+def test_a_string_literal_is_read(literal: str, value: str) -> None:
+    """Every form of a string and every escape that Kusto documents mean what it says."""
+    assert kql.string_value(literal) == value
+
+
+@pytest.mark.parametrize(
+    "literal", ["'\\/'", "'\\d'", "'\\u12'", "'\\x4'", "'\\8'", "'\\U00110000'", "'\\\n'"]
+)
+def test_an_unknown_escape_is_refused(literal: str) -> None:
+    """What Kusto's lexer does not know is not guessed."""
+    with pytest.raises(ValueError, match="no escape"):
+        kql.string_value(literal)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("1..5", ["1", ".", ".", "5"]),
+        ("1.5d 1e+5 0x1F 2.", ["1.5d", "1e+5", "0x1F", "2", "."]),
+        ("1.workspace(", ["1", ".", "workspace", "("]),
+        ("a$b $left", ["a", "$b", "$left"]),
+        ("1st_CL", ["1st_CL"]),
+        ("12345678-1234-1234-1234-123456789abcd 12345678-1", [
+            "12345678-1234-1234-1234-123456789abc", "d", "12345678", "-", "1",
+        ]),
+    ],
+)  # fmt: skip
+def test_tokens_end_where_kustos_do(text: str, pieces: list[str]) -> None:
+    """A number takes no dots of a range and no name with it, a GUID no more than its digits."""
+    assert [token.text for token in kql.tokens(text)] == pieces
 
 
 @given(codes)
@@ -69,6 +122,33 @@ def test_the_end_of_a_query_may_be_cut_off(text: str) -> None:
 def test_examples_of_ends(text: str, kept: str) -> None:
     """A semicolon in a string or between statements is no end."""
     assert kql.without_end(text) == kept
+
+
+@given(codes)
+def test_statements_hold_every_token(text: str) -> None:
+    """Nothing but the ``;`` between statements, spaces and comments is lost, and nothing else added."""
+    try:
+        found = kql.statements(text)
+    except ValueError:
+        return
+    plain = [token.text for token in kql.tokens(text) if token.text != ";"]
+    assert [token.text for each in found for token in kql.tokens(each) if token.text != ";"] == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        (" ; // x\n;", []),
+        ("Event", ["Event"]),
+        ("let a = 5; Event | where b == a;", ["let a = 5", "Event | where b == a"]),
+        ("// one; two\nlet a = ';'; // three\nEvent // four", ["let a = ';'", "Event"]),
+        ("let f = () { T; T }; f()", ["let f = () { T; T }", "f()"]),
+    ],
+)
+def test_examples_of_statements(text: str, found: list[str]) -> None:
+    """Each from its first token to its last; a ``;`` in a string, a comment or a body parts nothing."""
+    assert kql.statements(text) == found
 
 
 @pytest.mark.parametrize(

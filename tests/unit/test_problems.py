@@ -7,20 +7,28 @@ import json
 import pytest
 
 from shared.errors import (
+    AnswerTooLargeError,
     BadRequestError,
     CredentialError,
     DeadlineError,
     ExportError,
     ForeignHostError,
     IncompleteAnswerError,
+    NotFoundError,
     NotReadyError,
     ProtocolError,
+    RefusedError,
     StorageError,
     TransportError,
 )
 from shared.problems import problem
 from shared.windows import SECOND
 from tests.unit.fakes import service_error
+
+
+def too_large(status: int) -> AnswerTooLargeError:
+    """Build the error of an answer that the service could not give whole."""
+    return AnswerTooLargeError("X", status=status, code="Odd", message="m", request_id=None, retryable=False)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,11 @@ from tests.unit.fakes import service_error
         (service_error(503), 502),
         (service_error(504), 504),
         (DeadlineError("too long"), 504),
+        (NotFoundError("no such query"), 404),
+        *((RefusedError(status, "no"), status) for status in (403, 406, 409, 410, 413, 415, 422, 429)),
+        (too_large(200), 422),
+        (too_large(413), 422),
+        (too_large(504), 504),
         (NotReadyError(SECOND, "running"), 503),
         (CredentialError("no token"), 502),
         (TransportError("no route"), 502),
@@ -62,7 +75,18 @@ def test_status(error: ExportError, status: int) -> None:
 
 def test_a_callers_mistake_names_its_field() -> None:
     """A caller finds the wrong field without reading prose."""
-    assert problem(BadRequestError("top", "is 0"))[0]["field"] == "top"
+    document, _ = problem(BadRequestError("top", "is 0", ("wait", "is -1")))
+    assert document["field"] == "top"
+    assert document["errors"] == [
+        {"field": "top", "message": "is 0"},
+        {"field": "wait", "message": "is -1"},
+    ]
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    """Too many queries now is not too many for ever; what is forbidden stays so."""
+    assert problem(RefusedError(429, "busy", retry_after=5))[1] == {"Retry-After": "5"}
+    assert problem(RefusedError(403, "no"))[1] == {}
 
 
 def test_a_services_error_keeps_its_code() -> None:

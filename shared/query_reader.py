@@ -1,0 +1,162 @@
+"""Reads the rows of one on-demand question: whole, or, where the query works row by row, in slices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import msgspec
+
+from shared import kql
+from shared.errors import AnswerTooLargeError, ProtocolError, ServiceError
+from shared.la_options import ROW_WISE, UNSTABLE, check_pipeline, check_table
+from shared.log_reader import LogReader
+from shared.model import Batch, Tools
+from shared.query_api import Answer, Route, ask, to_workspace
+from shared.question import Question
+from shared.window_kql import Selection
+
+_TAKEN = ("window_start", "window_end")
+"""The names that a slice's bounds have in its query."""
+
+_GRACE = 5
+LONGEST_SECONDS = 480
+"""How long one query may compute here: a function may run for 600 seconds (host.json)."""
+_ADVICE = (
+    "To mend it: ask for less (a shorter time, fewer columns, a summary); or for the rows of one table, "
+    "without top and through where, extend, project, parse and mv-expand only, which are read in parts"
+)
+
+
+def cut(question: Question) -> Selection | None:
+    """Return what a question selects, if it can be asked for in slices of its time.
+
+    That is one table's rows, each through row-wise operators. None where rows are aggregated, sorted, joined
+    or limited, and where a part could give them otherwise than the whole.
+    """
+    if question.top is not None or any(kql.uses(question.query, name) for name in _TAKEN):
+        return None
+    *lets, last = kql.statements(question.query)
+    first, *rest = kql.tokens(last)
+    table, pipeline = first.text, last[rest[0].end :].strip() if rest else ""
+    begins = [[token.text for token in islice(kql.tokens(let), 2)] for let in lets]
+    plain = all(begin[0] == "let" and begin[1:] != [table] for begin in begins)
+    plain &= not rest or rest[0].text == "|"
+    wrong = [*check_table(table), *check_pipeline(pipeline or None, ROW_WISE)]
+    if not plain or wrong or kql.reads_tables(pipeline) or any(kql.calls(let) & UNSTABLE for let in lets):
+        return None
+    return Selection(
+        table=table,
+        pipeline=pipeline or None,
+        window_column="TimeGenerated",
+        prelude="".join(f"{let};\n" for let in lets),
+        timespan=question.span,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReader:
+    """Reads questions with some tools."""
+
+    tools: Tools
+
+    def ask(
+        self,
+        question: Question,
+        query_id: str,
+        *,
+        rows: int | None,
+        wait: int,
+        deadline: float,
+        later: bool = False,
+    ) -> Answer:
+        """Ask the whole question at once, for so many ``rows`` at most (None: all), within ``wait`` seconds.
+
+        ``later`` says that it was put some time ago: its time is then that which it had. Raises
+        AnswerTooLargeError where the service refuses or needs longer.
+        """
+        text = question.query if rows is None else f"{question.query}\n| take {rows}"
+        return self._ask(question, text, query_id, wait=wait, deadline=deadline, later=later)
+
+    def total(
+        self, question: Question, query_id: str, *, wait: int, deadline: float, later: bool = False
+    ) -> int:
+        """Return how many rows the question has without its ``top``."""
+        text = f"{question.query}\n| count"
+        answer = self._ask(question, text, query_id, wait=wait, deadline=deadline, later=later)
+        if answer.partial is not None:
+            raise answer.partial
+        try:
+            return sum(msgspec.json.decode(row, type=tuple[int])[0] for row in answer.rows)  # of 204: none
+        except msgspec.MsgspecError as error:
+            raise ProtocolError("Log Analytics did not answer a count with a number") from error
+
+    def read(self, question: Question, query_id: str, deadline: float) -> Iterator[Batch]:
+        """Yield all rows of a question, however long that takes until the deadline.
+
+        Raises AnswerTooLargeError with advice where it is too much to be asked at once and cannot be cut.
+        """
+        selection = cut(question)
+        if selection is not None and self._sliceable(question, selection, query_id, deadline):
+            yield from LogReader(self._route(question), selection, self.tools).read(
+                question.span, deadline, None
+            )
+            return
+        left = int(deadline - self.tools.clock.monotonic()) - _GRACE  # for the answer, and for what says no
+        wait = max(1, min(LONGEST_SECONDS, left))
+        try:
+            answer = self.ask(question, query_id, rows=question.top, wait=wait, deadline=deadline, later=True)
+            if answer.partial is not None:
+                raise answer.partial
+        except AnswerTooLargeError as error:
+            raise AnswerTooLargeError(
+                error.service,
+                status=error.status,
+                code=error.code,
+                message=f"{error.message} {_ADVICE}",
+                request_id=error.request_id,
+                retryable=False,
+            ) from error
+        yield batch_of(answer)
+
+    def _sliceable(self, question: Question, selection: Selection, query_id: str, deadline: float) -> bool:
+        """Whether what looks like a table has a time, in every row, by which it can be cut."""
+        text = (
+            f"{selection.prelude}{kql.name(selection.table or '')}\n| where isnull(TimeGenerated)\n| take 1"
+        )
+        try:
+            answer = self._ask(question, text, query_id, wait=60, deadline=deadline, later=True)
+        except AnswerTooLargeError:  # what takes so long is best asked for in parts
+            return True
+        except ServiceError as error:
+            if error.status == 400:  # the whole query says better what is wrong, if anything is
+                return False
+            raise
+        return not answer.rows and answer.partial is None
+
+    def _ask(
+        self, question: Question, text: str, query_id: str, *, wait: int, deadline: float, later: bool
+    ) -> Answer:
+        route = self._route(question)
+        return ask(
+            self.tools.connect(route.api),
+            route,
+            {"query": text, "timespan": question.interval if later else question.timespan},
+            wait=wait,
+            deadline=deadline,
+            client_request_id=query_id,
+        )
+
+    @staticmethod
+    def _route(question: Question) -> Route:
+        return to_workspace(question.workspace)
+
+
+def batch_of(answer: Answer, rows: int | None = None) -> Batch:
+    """Return an answer's rows, or the first so many, as a batch."""
+    return Batch(
+        rows=answer.rows if rows is None else answer.rows[:rows],
+        columns=answer.columns,
+        answer_bytes=answer.answer_bytes,
+        statistics=answer.statistics,
+        request_id=answer.request_id,
+    )
