@@ -19,9 +19,8 @@ class Blocks:
     ``writer`` is the id of who makes it, and of nobody else. Block ids carry it and have one length, as the
     service demands of a blob's blocks.
 
-    A full block is uploaded while the next one is gathered: one at a time, so that two of them are in memory
-    at most. Its error is raised by the next call that has something to upload. The last block is uploaded by
-    ``finish`` itself.
+    A full block is uploaded while the next one is gathered: two of them are in memory at most. Its error is
+    raised by the next call that has something to upload. The last block is uploaded by ``finish`` itself.
     """
 
     def __init__(self, data: Container, name: str, writer: str) -> None:
@@ -62,12 +61,12 @@ class Blocks:
         self.size = 0
 
     def finish(self) -> str:
-        """Stage what is left; return the SHA-256 of the whole file."""
-        self._await_upload()
+        """Stage what is left, beside the block that is on its way; return the SHA-256 of the whole file."""
         if self._held:
             block = bytes(self._held)
             self._data.stage(self.name, self._next_id(block), block)
             self._held.clear()
+        self._await_upload()
         return self._hash.hexdigest()
 
     def commit(self, metadata: Mapping[str, str], content_type: str, etag: str | None) -> bool:
