@@ -34,6 +34,9 @@ QUERIES = "queries"
 STORAGE = "AzureWebJobsStorage"
 
 _P = ParamSpec("_P")
+_UNCACHED = {"Cache-Control": "no-store"}
+"""Answers are for whoever asked: what lies between must not keep them for others, or for later."""
+
 Orders = func.Out[List[str]]  # noqa: UP006  as above
 
 
@@ -289,7 +292,10 @@ def _call(req: func.HttpRequest) -> "Call":
 
 def _reply(reply: "Reply") -> func.HttpResponse:
     return func.HttpResponse(
-        reply.body, status_code=reply.status, mimetype=reply.media_type, headers=dict(reply.headers)
+        reply.body,
+        status_code=reply.status,
+        mimetype=reply.media_type,
+        headers={**_UNCACHED, **reply.headers},
     )
 
 
@@ -300,7 +306,10 @@ def _answer(
     headers: dict[str, str] | None = None,
 ) -> func.HttpResponse:
     return func.HttpResponse(
-        msgspec.json.encode(body), status_code=status, mimetype=media_type, headers=headers or {}
+        msgspec.json.encode(body),
+        status_code=status,
+        mimetype=media_type,
+        headers={**_UNCACHED, **(headers or {})},
     )
 
 

@@ -27,6 +27,28 @@ def read_body(body: bytes, type_: type[_T]) -> _T:
         raise BadRequestError("body", f"not JSON: {error}") from error
 
 
+def read_mended(body: bytes, type_: type[_T], **instead: object) -> tuple[_T, list[tuple[str, str]]]:
+    """Decode a request's body although fields are wrong; return them too, each with what is wrong.
+
+    A field that is wrong is as if it had not been given, one that is required has the value that ``instead``
+    has of it. So what the others say can be looked at in the same turn. Raises BadRequestError where there
+    are no fields at all.
+    """
+    try:
+        return read_body(body, type_), []
+    except BadRequestError as error:
+        wrong = {re.split(r"[.\[]", field)[0] for field, _ in error.mistakes}
+        if "body" in wrong:
+            raise
+        members: dict[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        given = {
+            field.name: msgspec.json.decode(members[field.encode_name], type=field.type)
+            for field in msgspec.structs.fields(type_)
+            if field.encode_name in members and field.encode_name not in wrong
+        }
+        return type_(**{**instead, **given}), list(error.mistakes)
+
+
 def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with each member of a body that has mistakes."""
     try:

@@ -137,6 +137,18 @@ def statements(text: str) -> list[str]:
     return [text[each[0].start : each[-1].end] for each in found if each]
 
 
+def without_render(text: str) -> str:
+    """Return a query without a last ``render``, which is about a chart, and which nothing may follow."""
+    depth, step = 0, None
+    found = list(tokens(text))
+    for token, after in pairwise(found):
+        if token.kind == "mark":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if token.text == "|" and depth == 0:
+                step = token.start if after.text == "render" else None
+    return text if step is None else text[:step].rstrip()
+
+
 def without_end(text: str) -> str:
     """Return a query without what may follow its last statement: ``;``, spaces, comments."""
     end = 0

@@ -81,7 +81,7 @@ class LogReader:
         ):
             if slice_.parts > 1:
                 in_parts[slice_.span] = in_parts.get(slice_.span, 0) + len(batch.rows)
-            yield from _portions(replace(batch, requests=self._requests()))
+            yield from portions(replace(batch, requests=self._requests()))
             del batch  # its place in memory is the next one's
         for tick, rows in in_parts.items():
             self._check_parts(tick, rows, reach, deadline)
@@ -217,8 +217,8 @@ class LogReader:
         return answer
 
 
-def _portions(batch: Batch) -> Iterator[Batch]:
-    """Yield a batch in portions; the first one counts for all."""
+def portions(batch: Batch) -> Iterator[Batch]:
+    """Yield a batch in portions; the first one counts for all. Also a batch without rows is one."""
     yield replace(batch, rows=batch.rows[:PORTION])
     for first in range(PORTION, len(batch.rows), PORTION):
         rows = batch.rows[first : first + PORTION]

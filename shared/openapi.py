@@ -246,7 +246,7 @@ def _values() -> dict[str, Any]:
                 null,
             ],
         },
-        "datetime": {"anyOf": [_INSTANT, null]},
+        "datetime": {"anyOf": [_INSTANT, {"type": "string", "format": "date"}, null]},
         "timespan": {
             "anyOf": [
                 {

@@ -242,6 +242,8 @@ _OF_A_FILE = {
         ("X-Query-Id", "the query's id"),
         ("X-Query-Returned", "how many rows there are"),
         ("X-Query-Total", "how many rows the query has without `top`, or unknown"),
+        ("X-Query-Statistics", "what it cost, as JSON"),
+        ("X-Query-Request-Id", "what the service calls the request, where it says"),
     )
 }
 

@@ -11,6 +11,7 @@ import msgspec
 
 from shared.callers import Caller
 from shared.errors import AnswerTooLargeError, DeadlineError, ExportError, RefusedError
+from shared.log_reader import portions
 from shared.model import Clock, Column
 from shared.problems import problem
 from shared.query_api import Answer
@@ -60,6 +61,8 @@ class File:
     body: bytes
     rows: int
     total: int | None
+    statistics: Statistics
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,9 @@ class Query:
         try:
             with self._slot() if question.wait else contextlib.nullcontext():
                 outcome = self._answer(asked)
-        except ExportError as error:
-            self._audit.end(asked.id, asked.at, caller, question, "failed", error=problem(error)[0])
+        except Exception as error:
+            known = error if isinstance(error, ExportError) else ExportError("an error of this app's")
+            self._audit.end(asked.id, asked.at, caller, question, "failed", error=problem(known)[0])
             raise
         if isinstance(outcome, Answered):
             self._audit.end(
@@ -177,6 +181,7 @@ class Query:
         if question.top is not None and len(rows) > question.top:
             rows = rows[: question.top]
             total = self._total(asked, deadline)
+        self._results.check(len(rows), 0)
         batch = batch_of(answer, len(rows))
         fits = self._fitting(rows)
         if question.destination == "inline" and fits == len(rows):
@@ -185,8 +190,12 @@ class Query:
             writer = FORMATS[question.format].plain.writer()
             body = writer.write(batch) + writer.finish()
             if len(body) <= self._settings.inline_bytes:  # names are in every line of some forms
-                return Answered(File(asked.id, question, body, len(rows), total), len(rows), len(body))
-        stored, _ = self._results.store(asked.id, asked.ticks, question.format, lambda: iter([batch]))
+                return Answered(
+                    File(asked.id, question, body, len(rows), total, statistics, answer.request_id),
+                    len(rows),
+                    len(body),
+                )
+        stored, _ = self._results.store(asked.id, asked.ticks, question.format, lambda: portions(batch))
         job = asked.job("succeeded")
         self._jobs.add(
             msgspec.structs.replace(
@@ -243,17 +252,24 @@ class Query:
         return min(len(rows), self._settings.inline_rows)
 
     def _later(self, asked: "_Asked") -> Later:
-        waiting = sum(each.status in {"queued", "running"} for each in self._jobs.all())
-        if waiting >= self._settings.pending:
-            raise RefusedError(
-                429,
-                f"{waiting} queries wait or run already, and {self._settings.pending} are the most "
-                "(QUERY_MAX_PENDING)",
-                retry_after=_FULL_SECONDS,
-            )
-        job = asked.job("queued")
-        self._jobs.add(job)
-        return Later(job)
+        """Put a query off, unless too many are; of those put off at the same time, the first stay."""
+        most = self._settings.pending
+        if len(self._pending()) < most:
+            job = asked.job("queued")
+            self._jobs.add(job)
+            if asked.id in self._pending()[:most]:
+                return Later(job)
+            self._jobs.delete(asked.id)
+        raise RefusedError(
+            429,
+            f"{most} queries wait or run, which are the most (QUERY_MAX_PENDING)",
+            retry_after=_FULL_SECONDS,
+        )
+
+    def _pending(self) -> list[str]:
+        """Return the ids of the queries that wait or run, in the order in which they were asked."""
+        listed = (each for each in self._jobs.all() if each.status in {"queued", "running"})
+        return [each.id for each in sorted(listed, key=lambda each: (each.asked_at, each.id))]
 
     @contextlib.contextmanager
     def _slot(self) -> Generator[None]:

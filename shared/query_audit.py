@@ -57,15 +57,19 @@ class Audit:
         question: Question,
         outcome: str,
         *,
+        at: str | None = None,
         error: Mapping[str, Any] | None = None,
         **sizes: int,
     ) -> None:
-        """Record what came of it: ``rows`` and ``bytes`` of the answer, or the kind of a problem document."""
+        """Record what came of it: ``rows`` and ``bytes`` of the answer, or the kind of a problem document.
+
+        ``at`` is when it ended, where that is not just now.
+        """
         record = _record(query_id, asked_at, caller, question)
         record = msgspec.structs.replace(
             record,
             outcome=outcome,
-            finished_at=format_instant(self._clock.now()),
+            finished_at=at or format_instant(self._clock.now()),
             error=None if error is None else _kind(error),
             **sizes,
         )

@@ -1,15 +1,14 @@
 """Reads the rows of one on-demand question: whole, or, where the query works row by row, in slices."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import msgspec
 
-from shared import kql
+from shared import kql, parameters
 from shared.errors import AnswerTooLargeError, ProtocolError, ServiceError
-from shared.la_options import ROW_WISE, UNSTABLE, check_pipeline, check_table
-from shared.log_reader import LogReader
+from shared.la_options import ROW_WISE, check_pipeline, check_table
+from shared.log_reader import LogReader, portions
 from shared.model import Batch, Tools
 from shared.query_api import Answer, Route, ask, to_workspace
 from shared.question import Question
@@ -18,6 +17,8 @@ from shared.window_kql import Selection
 _TAKEN = ("window_start", "window_end")
 """The names that a slice's bounds have in its query."""
 
+_LOOKING = {"in", "has_any", "has_all"}
+_TYPES = set(parameters.TYPES)
 _GRACE = 5
 LONGEST_SECONDS = 480
 """How long one query may compute here: a function may run for 600 seconds (host.json)."""
@@ -30,19 +31,18 @@ _ADVICE = (
 def cut(question: Question) -> Selection | None:
     """Return what a question selects, if it can be asked for in slices of its time.
 
-    That is one table's rows, each through row-wise operators. None where rows are aggregated, sorted, joined
-    or limited, and where a part could give them otherwise than the whole.
+    That is one table's rows, each through row-wise operators, after constants. None where rows are
+    aggregated, sorted, joined or limited, and where a part could give them otherwise than the whole.
     """
     if question.top is not None or any(kql.uses(question.query, name) for name in _TAKEN):
         return None
     *lets, last = kql.statements(question.query)
     first, *rest = kql.tokens(last)
     table, pipeline = first.text, last[rest[0].end :].strip() if rest else ""
-    begins = [[token.text for token in islice(kql.tokens(let), 2)] for let in lets]
-    plain = all(begin[0] == "let" and begin[1:] != [table] for begin in begins)
-    plain &= not rest or rest[0].text == "|"
+    constants = {_constant(let) for let in lets}
+    plain = None not in constants and table not in constants and (not rest or rest[0].text == "|")
     wrong = [*check_table(table), *check_pipeline(pipeline or None, ROW_WISE)]
-    if not plain or wrong or kql.reads_tables(pipeline) or any(kql.calls(let) & UNSTABLE for let in lets):
+    if not plain or wrong or kql.reads_tables(pipeline) or _looks_up(pipeline, constants):
         return None
     return Selection(
         table=table,
@@ -51,6 +51,31 @@ def cut(question: Question) -> Selection | None:
         prelude="".join(f"{let};\n" for let in lets),
         timespan=question.span,
     )
+
+
+def _constant(statement: str) -> str | None:
+    """Return the name that a statement gives to a literal; None for any other statement."""
+    texts = [token.text for token in kql.tokens(statement)]
+    kinds = [token.kind for token in kql.tokens(statement)]
+    if len(texts) < 4 or texts[0] != "let" or texts[2] != "=":
+        return None
+    at = 4 if texts[3] == "-" else 3
+    value = texts[at:]
+    single = len(value) == 1 and (kinds[at] in {"string", "number"} or value[0] in {"true", "false"})
+    typed = len(value) > 2 and value[0] in _TYPES and value[1] == "(" and value[-1] == ")"
+    plain = kql.calls(statement) <= _TYPES and "|" not in value
+    return texts[1] if plain and (single or (typed and value.count(")") == 1)) else None
+
+
+def _looks_up(pipeline: str, constants: Collection[str | None]) -> bool:
+    """Whether a pipeline looks for values in what may be another table: ``where a in (b)``."""
+    texts = [(token.kind, token.text) for token in kql.tokens(pipeline)]
+    for at, (_, text) in enumerate(texts):
+        if text in _LOOKING:
+            inside = [each for each in texts[at + 1 : at + 4] if each[1] not in {"~", "("}]
+            if inside and inside[0][0] == "word" and inside[0][1] not in {*constants, *_TYPES}:
+                return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +92,18 @@ class QueryReader:
         rows: int | None,
         wait: int,
         deadline: float,
-        later: bool = False,
     ) -> Answer:
         """Ask the whole question at once, for so many ``rows`` at most (None: all), within ``wait`` seconds.
 
-        ``later`` says that it was put some time ago: its time is then that which it had. Raises
-        AnswerTooLargeError where the service refuses or needs longer.
+        Raises AnswerTooLargeError where the service refuses or needs longer.
         """
-        text = question.query if rows is None else f"{question.query}\n| take {rows}"
-        return self._ask(question, text, query_id, wait=wait, deadline=deadline, later=later)
+        text = question.query if rows is None else f"{kql.without_render(question.query)}\n| take {rows}"
+        return self._ask(question, text, query_id, wait=wait, deadline=deadline)
 
-    def total(
-        self, question: Question, query_id: str, *, wait: int, deadline: float, later: bool = False
-    ) -> int:
+    def total(self, question: Question, query_id: str, *, wait: int, deadline: float) -> int:
         """Return how many rows the question has without its ``top``."""
-        text = f"{question.query}\n| count"
-        answer = self._ask(question, text, query_id, wait=wait, deadline=deadline, later=later)
+        text = f"{kql.without_render(question.query)}\n| count"
+        answer = self._ask(question, text, query_id, wait=wait, deadline=deadline)
         if answer.partial is not None:
             raise answer.partial
         try:
@@ -104,7 +125,7 @@ class QueryReader:
         left = int(deadline - self.tools.clock.monotonic()) - _GRACE  # for the answer, and for what says no
         wait = max(1, min(LONGEST_SECONDS, left))
         try:
-            answer = self.ask(question, query_id, rows=question.top, wait=wait, deadline=deadline, later=True)
+            answer = self.ask(question, query_id, rows=question.top, wait=wait, deadline=deadline)
             if answer.partial is not None:
                 raise answer.partial
         except AnswerTooLargeError as error:
@@ -116,7 +137,7 @@ class QueryReader:
                 request_id=error.request_id,
                 retryable=False,
             ) from error
-        yield batch_of(answer)
+        yield from portions(batch_of(answer))
 
     def _sliceable(self, question: Question, selection: Selection, query_id: str, deadline: float) -> bool:
         """Whether what looks like a table has a time, in every row, by which it can be cut."""
@@ -124,7 +145,7 @@ class QueryReader:
             f"{selection.prelude}{kql.name(selection.table or '')}\n| where isnull(TimeGenerated)\n| take 1"
         )
         try:
-            answer = self._ask(question, text, query_id, wait=60, deadline=deadline, later=True)
+            answer = self._ask(question, text, query_id, wait=60, deadline=deadline)
         except AnswerTooLargeError:  # what takes so long is best asked for in parts
             return True
         except ServiceError as error:
@@ -133,14 +154,12 @@ class QueryReader:
             raise
         return not answer.rows and answer.partial is None
 
-    def _ask(
-        self, question: Question, text: str, query_id: str, *, wait: int, deadline: float, later: bool
-    ) -> Answer:
+    def _ask(self, question: Question, text: str, query_id: str, *, wait: int, deadline: float) -> Answer:
         route = self._route(question)
         return ask(
             self.tools.connect(route.api),
             route,
-            {"query": text, "timespan": question.interval if later else question.timespan},
+            {"query": text, "timespan": question.timespan},
             wait=wait,
             deadline=deadline,
             client_request_id=query_id,

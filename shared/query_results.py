@@ -30,7 +30,10 @@ LINK_SECONDS = 900
 
 
 class StoredResult(msgspec.Struct, frozen=True):
-    """A result that is stored: its blob's name, and ``bytes`` and ``sha256`` of that."""
+    """A result that is stored: its blob's name, and ``bytes`` and ``sha256`` of that.
+
+    ``request_id`` is what the service calls the last of its requests, where it says.
+    """
 
     name: str
     format: FormatName
@@ -38,6 +41,7 @@ class StoredResult(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     columns: list[dict[str, str]]
+    request_id: str | None = None
 
 
 class TooMuchError(RefusedError):
@@ -82,15 +86,16 @@ class Results:
             columns: tuple[Column, ...] = ()
             seen = Statistics()
             for beginnings in count(1):
-                rows, found = 0, columns
+                rows, found, request_id = 0, columns, None
                 writer = form.writer(columns=columns)
                 try:
                     for batch in batches():
                         found = united(found, numbered(batch.columns or ()))
                         rows += len(batch.rows)
+                        request_id = batch.request_id or request_id
                         seen = seen.plus(batch)
                         blocks.add(writer.write(batch))
-                        self._check(rows, blocks.size)
+                        self.check(rows, blocks.size)
                         watch(msgspec.structs.replace(seen, rows=rows))
                         del batch  # or it would stay in memory while the next one comes
                     break
@@ -101,10 +106,10 @@ class Results:
                     blocks.restart()
             blocks.add(writer.finish())
             sha256 = blocks.finish()
-            self._check(rows, blocks.size)
+            self.check(rows, blocks.size)
             blocks.commit({"rows": str(rows), "sha256": sha256}, form.content_type, None)
             listed = [{"name": each.name, "type": each.type} for each in found]
-            stored = StoredResult(name, format_, rows, blocks.size, sha256, listed)
+            stored = StoredResult(name, format_, rows, blocks.size, sha256, listed, request_id)
             return stored, msgspec.structs.replace(seen, rows=rows)
 
     def fetch(self, stored: StoredResult, *, coded: bool) -> bytes | str:
@@ -167,7 +172,8 @@ class Results:
             self._container.delete(name)
         return len(old)
 
-    def _check(self, rows: int, size: int) -> None:
+    def check(self, rows: int, size: int) -> None:
+        """Raise TooMuchError where a result has more than it may."""
         if rows > self._caps.rows:
             raise TooMuchError(f"the result has more than {self._caps.rows} rows (QUERY_MAX_ROWS)")
         if size > self._caps.bytes:

@@ -106,9 +106,7 @@ class QueryRunner:
         total: int | None = stored.rows
         if total == job.question.top:
             try:
-                total = self._reader.total(
-                    job.question, job.id, wait=_COUNT_SECONDS, deadline=deadline, later=True
-                )
+                total = self._reader.total(job.question, job.id, wait=_COUNT_SECONDS, deadline=deadline)
             except ExportError as error:
                 _log.warning("the total is not known query_id=%s: %s", job.id, error)
                 total = None
@@ -119,15 +117,14 @@ class QueryRunner:
         return self._jobs.change(query_id, lambda each: msgspec.structs.replace(each, **found))
 
     def _succeed(self, job: Job, stored: StoredResult, statistics: Statistics, total: int | None) -> None:
-        now = format_instant(self._clock.now())
-
         def succeeded(each: Job) -> Job:
             return msgspec.structs.replace(
                 each,
                 status="succeeded",
-                finished_at=now,
+                finished_at=format_instant(self._clock.now()),
                 statistics=statistics,
                 error=None,
+                request_id=stored.request_id,
                 result=stored,
                 total=total,
             )
@@ -147,11 +144,12 @@ class QueryRunner:
     def _fail(self, query_id: str, error: ExportError, *, known: bool = False) -> None:
         """Record that a query failed for good: with its last attempt's error, if that is ``known``."""
         document = problem(error)[0]
-        now = format_instant(self._clock.now())
 
         def failed(each: Job) -> Job:
             why = each.error if known and each.error is not None else document
-            return msgspec.structs.replace(each, status="failed", finished_at=now, error=why)
+            return msgspec.structs.replace(
+                each, status="failed", finished_at=format_instant(self._clock.now()), error=why
+            )
 
         try:
             job = self._jobs.change(query_id, failed)
@@ -164,4 +162,13 @@ class QueryRunner:
         outcome = "complete" if job.status == "succeeded" else job.status
         kept = job.result
         sizes = {} if kept is None else {"rows": kept.rows, "bytes": kept.bytes}
-        self._audit.end(job.id, job.asked_at, job.caller, job.question, outcome, error=job.error, **sizes)
+        self._audit.end(
+            job.id,
+            job.asked_at,
+            job.caller,
+            job.question,
+            outcome,
+            at=job.finished_at,
+            error=job.error,
+            **sizes,
+        )

@@ -1,5 +1,6 @@
 """What callers ask of queries that outlived their request: how far they are, their result, their end."""
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from shared.errors import NotFoundError, RefusedError
 from shared.model import Clock
 from shared.query import result_url
 from shared.query_audit import Audit
-from shared.query_jobs import Job, Jobs
+from shared.query_jobs import STALLED, Job, Jobs
 from shared.query_results import Results, StoredResult
 from shared.query_statistics import Statistics
 from shared.windows import DAY, MINUTE, format_instant, parse_instant
@@ -73,10 +74,7 @@ class QueryStatuses:
         """End a query that is not finished, and forget one that is, with its result."""
         job = self._job(query_id, caller)
         if not job.finished:
-            now = format_instant(self._clock.now())
-            job = self._jobs.change(
-                query_id, lambda each: msgspec.structs.replace(each, status="cancelled", finished_at=now)
-            )
+            job = self._jobs.change(query_id, self._cancelled)
             if job.status == "cancelled":
                 self._audit.end(query_id, job.asked_at, job.caller, job.question, "cancelled")
                 return
@@ -94,17 +92,30 @@ class QueryStatuses:
         return job.result
 
     def tend(self) -> list[str]:
-        """Forget what is old, and return the ids of queries whose messages must have been lost."""
+        """Forget what is old, and return the ids of queries whose messages must have been lost.
+
+        While others are being carried out, one that waits may just not have had its turn.
+        """
         now = self._clock.now()
         before = now - self._result_days * DAY
         self._results.sweep(before - _WORK)
-        stalled = []
-        for listed in self._jobs.all():
-            if listed.asked_at < before:
-                self._jobs.delete(listed.id)
-            elif listed.stalled(now):
-                stalled.append(listed.id)
-        return stalled
+        listed = self._jobs.all()
+        for each in listed:
+            if each.asked_at < before:
+                self._jobs.delete(each.id)
+        at_work = any(each.status != "queued" and now - each.touched_at <= STALLED for each in listed)
+        lost = [
+            each.id
+            for each in listed
+            if each.asked_at >= before and each.stalled(now) and not (at_work and each.status == "queued")
+        ]
+        for query_id in lost:
+            with contextlib.suppress(NotFoundError):
+                self._jobs.change(query_id, lambda job: job)  # so that it is not taken for lost again soon
+        return lost
+
+    def _cancelled(self, job: Job) -> Job:
+        return msgspec.structs.replace(job, status="cancelled", finished_at=format_instant(self._clock.now()))
 
     def _job(self, query_id: str, caller: Caller) -> Job:
         job = self._jobs.get(query_id)

@@ -9,7 +9,7 @@ import msgspec
 
 from shared import kql, kql_guard, parameters
 from shared.errors import BadRequestError, RefusedError
-from shared.http_body import read_body
+from shared.http_body import read_mended
 from shared.model import Window
 from shared.query_formats import FORMATS, MEDIA_TYPES, FormatName, accepted, named
 from shared.query_settings import QuerySettings
@@ -104,7 +104,6 @@ class Question(msgspec.Struct, frozen=True):
     """
 
     query: str
-    timespan: str
     start: int
     end: int
     workspace: str
@@ -120,9 +119,9 @@ class Question(msgspec.Struct, frozen=True):
         return Window(self.start, self.end)
 
     @property
-    def interval(self) -> str:
+    def timespan(self) -> str:
         """The same time, as the service understands it whenever it is asked."""
-        return _interval(self.span)
+        return f"{format_instant(self.start)}/{format_instant(self.end)}"
 
 
 def read_question(
@@ -138,13 +137,16 @@ def read_question(
     that is wrong, and RefusedError for what HTTP has a status of its own for.
     """
     _check_headers(body, headers)
-    fields = read_body(body or b"{}" if saved else body, SavedBody if saved else Body)
+    fields: SavedBody
+    if saved:
+        fields, mistakes = read_mended(body or b"{}", SavedBody)
+    else:
+        fields, mistakes = read_mended(body, Body, query="")
     reader = _Reader(fields, settings, now)
     query = reader.saved(saved) if saved else reader.free()
-    timespan, span = reader.timespan()
+    span = reader.span()
     question = Question(
         query=query,
-        timespan=timespan,
         start=span.start,
         end=span.end,
         workspace=reader.workspace(),
@@ -154,8 +156,10 @@ def read_question(
         wait=reader.wait(headers.get("prefer", "")),
         saved=saved.name if saved else None,
     )
-    if reader.mistakes:
-        raise BadRequestError.of(reader.mistakes)
+    told = {field for field, _ in mistakes}
+    mistakes += [mistake for mistake in reader.mistakes if mistake[0] not in told]
+    if mistakes:
+        raise BadRequestError.of(mistakes)
     return question
 
 
@@ -217,17 +221,17 @@ class _Reader:
             self.mistakes += error.mistakes
             return ""
 
-    def timespan(self) -> tuple[str, Window]:
-        """Return the timespan to send: checked, because the service takes a wrong one for no rows."""
+    def span(self) -> Window:
+        """Return the time that is asked for: checked, because the service takes a wrong one for no rows."""
         try:
-            text, span = _timespan(self._fields, self._now)
+            span = _timespan(self._fields, self._now)
         except BadRequestError as error:
             self.mistakes += error.mistakes
-            return "", Window(0, 1)
+            return Window(0, 1)
         if span.end - span.start > self._settings.days * DAY:
             field = "start" if self._fields.start is not None else "timespan"
             self._wrong(field, f"asks for more than {self._settings.days} days (QUERY_MAX_DAYS)")
-        return text, span
+        return span
 
     def workspace(self) -> str:
         """Return the ID of one of the app's workspaces."""
@@ -240,7 +244,7 @@ class _Reader:
         for name, workspace in known.items():
             if wanted.lower() in {name.lower(), workspace.lower()}:
                 return workspace
-        self._wrong("workspace", f"{wanted!r} is not one of this app's workspaces")
+        self._wrong("workspace", f"{_short(wanted)} is not one of this app's workspaces")
         return ""
 
     def top(self) -> int | None:
@@ -255,9 +259,9 @@ class _Reader:
         text = self._fields.format
         name = named(text) if text is not None else accepted(accept)
         if name is None and text is None:
-            raise RefusedError(406, f"Accept is {accept!r}; answers are {', '.join(MEDIA_TYPES)}")
+            raise RefusedError(406, f"Accept is {_short(accept)}; answers are {', '.join(MEDIA_TYPES)}")
         if name is None:
-            self._wrong("format", f"{text!r} is not known; expected one of {', '.join(FORMATS)}")
+            self._wrong("format", f"{_short(text)} is not known; expected one of {', '.join(FORMATS)}")
             return "json"
         if missing := FORMATS[name].plain.missing:
             self._wrong("format", missing)
@@ -279,12 +283,11 @@ class _Reader:
         self.mistakes.append((field, message))
 
 
-def _timespan(fields: SavedBody, now: int) -> tuple[str, Window]:
-    """Return the timespan to send, in one form, and its bounds."""
+def _timespan(fields: SavedBody, now: int) -> Window:
+    """Return the time that is asked for, in whatever form."""
     if fields.start is None and fields.end is None:
         text = DEFAULT_TIMESPAN if fields.timespan is None else fields.timespan
-        span = _span(text, now)
-        return (_interval(span) if "/" in text else text), span
+        return _span(text, now)
     if fields.timespan is not None:
         raise BadRequestError("timespan", "was given beside start or end; give one or the other")
     if fields.start is None or fields.end is None:
@@ -292,12 +295,7 @@ def _timespan(fields: SavedBody, now: int) -> tuple[str, Window]:
     start, end = _instant("start", fields.start), _instant("end", fields.end)
     if start >= end:
         raise BadRequestError("end", "does not lie after start")
-    span = Window(start, end)
-    return _interval(span), span
-
-
-def _interval(span: Window) -> str:
-    return f"{format_instant(span.start)}/{format_instant(span.end)}"
+    return Window(start, end)
 
 
 def _span(text: str, now: int) -> Window:
@@ -316,7 +314,8 @@ def _ticks(duration: str) -> int:
     if not match:
         raise BadRequestError(
             "timespan",
-            f"{duration!r} is not an ISO 8601 duration such as PT24H or P7D, nor an interval start/end",
+            f"{_short(duration)} is no ISO 8601 duration in days, hours, minutes and seconds such as PT24H, "
+            "nor an interval start/end",
         )
     ticks = round(sum(Fraction(number) * _UNITS[unit] for unit, number in match.groupdict("0").items()))
     if not ticks:
@@ -328,4 +327,10 @@ def _instant(field: str, text: str) -> int:
     try:
         return parse_instant(text)
     except ValueError as error:
-        raise BadRequestError(field, str(error)) from error
+        raise BadRequestError(field, str(error)[:200]) from error
+
+
+def _short(text: str | None) -> str:
+    """Return a caller's text as it is told back, cut off where it is long."""
+    shown = repr(text)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"

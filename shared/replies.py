@@ -41,13 +41,15 @@ def answered(outcome: Answered) -> Reply:
     """Return an answer. A file beyond what is sent inline is seen elsewhere."""
     answer = outcome.answer
     if isinstance(answer, Elsewhere):
-        return Reply(303, headers={"Location": result_url(answer.query_id)})
+        return Reply(303, headers={"Location": result_url(answer.query_id), "X-Query-Id": answer.query_id})
     if isinstance(answer, File):
         form = FORMATS[answer.question.format]
         headers = {
             "X-Query-Id": answer.query_id,
             "X-Query-Returned": str(answer.rows),
             "X-Query-Total": "unknown" if answer.total is None else str(answer.total),
+            "X-Query-Statistics": msgspec.json.encode(answer.statistics).decode(),
+            **({"X-Query-Request-Id": answer.request_id} if answer.request_id else {}),
             "Content-Disposition": f'attachment; filename="{answer.query_id}.{form.plain.extension}"',
         }
         return Reply(200, answer.body, form.media_type, headers)
@@ -70,7 +72,7 @@ def progress(status: QueryStatus) -> Reply:
 def fetched(stored: StoredResult, found: bytes | str, *, coded: bool) -> Reply:
     """Return a stored result, ``coded`` as it is stored or plain; or the way to it, which is a link."""
     if isinstance(found, str):
-        return Reply(302, headers={"Location": found, "Cache-Control": "no-store"})
+        return Reply(302, headers={"Location": found})
     form = FORMATS[stored.format]
     headers = {"Vary": "Accept-Encoding"}
     if coded and form.encoding:

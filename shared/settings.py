@@ -212,8 +212,12 @@ class _Environment:
             if not part.strip():
                 continue
             key, _, workspace = (each.strip() for each in part.partition("="))
-            if not _WORKSPACE_NAME.fullmatch(key) or not _GUID.fullmatch(workspace) or key in named:
-                self.wrong(name, repr(part.strip()), "NAME=workspace ID, … with each name once")
+            taken = {"default", *(each.lower() for each in named)}  # callers may write a name in any case
+            right = _WORKSPACE_NAME.fullmatch(key) and _GUID.fullmatch(workspace)
+            if not right or key.lower() in taken:
+                self.wrong(
+                    name, repr(part.strip()), "NAME=workspace ID, … with each name once, not 'default'"
+                )
             named[key] = workspace
         return named
 

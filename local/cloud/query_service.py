@@ -156,6 +156,8 @@ class QueryService:
                     time.sleep(question.wait)
                     raise errors.gateway_timeout(applied)
                 result = run(target.scope, question, limits, from_unix(self._clock()), partial=partial)
+                if result.seconds > question.wait:  # the service would have ended it by then
+                    raise errors.gateway_timeout(applied)
         except TooManyWaitingError as error:
             raise errors.throttled({}) from error
         body = target.shape(result, statistics=question.statistics)

@@ -351,6 +351,7 @@ def test_coverage_verify_and_backfill_together(real: tuple[App, Cloud]) -> None:
     earlier = format_second(parse_instant(covered["start"]) // HOUR * HOUR - HOUR)
     response, asked = app.call("backfill", {"start": earlier, "end": covered["start"]})
     assert (response.status_code, response.headers["Location"]) == (202, "/api/exports/audits/coverage")
+    assert response.headers["Cache-Control"] == "no-store", "nothing between may keep it for others"
     _, coverage = app.call("coverage", method="GET")
     assert [each["id"] for each in coverage["backfills"]] == [asked["id"]]
     assert coverage["gaps"] == [{"start": earlier, "end": covered["start"]}]

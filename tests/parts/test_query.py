@@ -28,6 +28,7 @@ from tests.parts.query_world import ANN, BROKEN, KEY, TOO_LARGE, WORKSPACE, Quer
 from tests.unit.fakes import service_error
 
 LATE = service_error(504)
+HOUR_BEFORE = "2026-11-21T11:20:00.0000000Z/2026-11-21T12:20:00.0000000Z"
 SECRET = "Event | where Secret == 'hunter2'"
 
 
@@ -44,12 +45,12 @@ def rows(outcome: Answered | Later) -> list[Any]:
 
 
 def test_what_is_asked_of_the_service() -> None:
-    """The query and its timespan go to the workspace, named for both sides; with ``top`` for one row more."""
+    """The query and its time go to the workspace, named for both sides; with ``top`` for one row more."""
     send = Script(table(1))
     outcome = QueryWorld(send).ask(query="Event // all", timespan="PT1H", top=5, wait=20)
     (request,) = send.requests
     assert request.target == f"/v1/workspaces/{WORKSPACE}/query"
-    assert json.loads(request.body or b"") == {"query": "Event\n| take 6", "timespan": "PT1H"}
+    assert json.loads(request.body or b"") == {"query": "Event\n| take 6", "timespan": HOUR_BEFORE}
     assert "wait=20" in request.headers["Prefer"]
     assert request.deadline == 25.0
     assert request.headers["x-ms-client-request-id"] == result(outcome).query_id
@@ -196,10 +197,10 @@ def test_a_large_file_is_elsewhere(cap: dict[str, Any]) -> None:
     assert (outcome.rows, outcome.bytes) == (9, stored.bytes)
 
 
-@pytest.mark.parametrize("cap", [{"rows": 8}, {"bytes": 20}])
+@pytest.mark.parametrize("cap", [{"rows": 8}, {"rows": 8, "inline_rows": 100}, {"bytes": 20}])
 def test_more_than_a_result_may_hold_is_refused(cap: dict[str, Any]) -> None:
-    """Nothing of it is stored, and the answer names the setting."""
-    world = QueryWorld(Script(table(9)), inline_rows=5, **cap)
+    """Nothing of it is stored, nor sent, and the answer names the setting."""
+    world = QueryWorld(Script(table(9)), **{"inline_rows": 5, **cap})
     with pytest.raises(RefusedError, match="QUERY_MAX_") as caught:
         world.ask()
     assert caught.value.status == 422
@@ -319,7 +320,7 @@ def test_the_record_is_there_before_the_service_is_asked() -> None:
     asked = {
         "query_id": answer.query_id, "asked_at": "2026-11-21T12:20:00.0000000Z",
         "caller": msgspec.to_builtins(ANN), "query_sha256": digest, "outcome": "asked",
-        "workspace": WORKSPACE, "timespan": "PT1H",
+        "workspace": WORKSPACE, "timespan": HOUR_BEFORE,
     }  # fmt: skip
     assert seen == [asked]
     finished = {"outcome": "complete", "finished_at": "2026-11-21T12:20:02.0000000Z", "rows": 3, "bytes": 9}

@@ -228,6 +228,13 @@ def test_rows_without_a_time_are_asked_for_whole() -> None:
         "Event | where TimeGenerated > window_start",
         "let window_end = 5; Event | where n < window_end",
         "print n = 1",
+        "let some = Event | take 5 | project n; Other | where n in (some)",
+        "let some = Event; Other | where n !in (some)",
+        "let some = materialize(Event); Event | where n > 0",
+        "let f = (a:int) { a }; Event | where n > f(1)",
+        "Event | where n in (Other)",
+        "Event | where n in~ (Other)",
+        "Event | where Computer has_any (Other)",
     ],
 )
 def test_what_cannot_be_cut_is_asked_whole(query: str) -> None:
@@ -238,6 +245,27 @@ def test_what_cannot_be_cut_is_asked_whole(query: str) -> None:
     world.runner.run(query_id)
     assert send.queries == [query]
     assert world.job(query_id).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "let most = 5; Event | where n < most",
+        "let names = dynamic(['a', 'b']); Event | where Computer in (names)",
+        "let since = datetime(2026-11-21); let back = -timespan(1d); Event | extend at = since + back",
+        "Event | where n in (1, 2) or Computer !in ('a', 'b')",
+        "Event",
+    ],
+)
+def test_constants_do_not_keep_a_query_from_being_cut(query: str) -> None:
+    """They are the same in every slice; they are what parameters become."""
+    clock = FakeClock()
+    send = Table(clock, 25, most=10)
+    world = QueryWorld(send, clock=clock)
+    query_id = world.queue(query=query, timespan="PT2H")
+    world.runner.run(query_id)
+    assert any("window_start" in each for each in send.queries)
+    assert world.job(query_id).total == 25
 
 
 def test_comments_do_not_keep_a_query_from_being_cut() -> None:

@@ -52,7 +52,7 @@ def test_a_finished_query_tells_all() -> None:
     assert said(world, query_id) == {
         "query_id": query_id, "status": "succeeded", "asked_at": format_instant(NOW), "started_at": at,
         "finished_at": at, "expires_at": format_instant(NOW + 2 * DAY),
-        "statistics": msgspec.to_builtins(world.job(query_id).statistics),
+        "statistics": msgspec.to_builtins(world.job(query_id).statistics), "request_id": "r-7",
         "result": {
             "url": f"/api/query/{query_id}/result", "format": "csv", "rows": 3, "bytes": result.bytes,
             "total": 3, "sha256": result.sha256, "columns": [{"name": "n", "type": "long"}],
@@ -228,9 +228,21 @@ def test_a_query_whose_message_was_lost_is_found() -> None:
     assert world.statuses.tend() == []
     world.clock.advance("1s")
     assert sorted(world.statuses.tend()) == sorted([lost, stuck])
+    assert world.statuses.tend() == [], "once is enough"
     world.runner.run(stuck)
-    assert world.statuses.tend() == [lost]
     assert world.job(stuck).status == "succeeded"
+
+
+def test_a_query_that_waits_its_turn_is_not_queued_again() -> None:
+    """As long as others are being carried out its message is somewhere behind theirs."""
+    world = QueryWorld(Script(*[table(1)] * 3))
+    *others, last = (world.queue(query=PLAIN) for _ in range(4))
+    for other in others:
+        world.clock.advance("15m")
+        world.runner.run(other)
+        assert world.statuses.tend() == []
+    world.clock.advance("21m")
+    assert world.statuses.tend() == [last]
 
 
 def test_a_document_that_nobody_wrote_is_taken_away() -> None:

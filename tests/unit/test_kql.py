@@ -249,3 +249,20 @@ def test_an_instant_is_exact_and_understood(text: str) -> None:
 def test_a_string_literal_is_understood(value: str) -> None:
     """Microsoft's parser takes the literal for one string."""
     assert diagnostics(f"print x = {kql.string(value)} | project strlen(x)") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Event | count | render timechart", "Event | count"),
+        ("Event | render columnchart with (title='a | b')", "Event"),
+        ("Event | where a == 'x' | render piechart // chart", "Event | where a == 'x'"),
+        ("Event | where Computer == '| render x'", "Event | where Computer == '| render x'"),
+        ("Event | project render", "Event | project render"),
+        ("Event | where a in ((T | take 5)) | render table", "Event | where a in ((T | take 5))"),
+        ("Event", "Event"),
+    ],
+)
+def test_a_chart_at_the_end_is_left_off(text: str, left: str) -> None:
+    """It says how rows are shown, not which; and nothing can be put after it."""
+    assert kql.without_render(text) == left

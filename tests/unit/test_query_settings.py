@@ -103,6 +103,8 @@ def test_only_app_service_says_that_callers_are_signed_in(load: Any, text: str |
         ("QUERY_WORKSPACES", f"={ONE}"),
         ("QUERY_WORKSPACES", f"a b={ONE}"),
         ("QUERY_WORKSPACES", f"lab={ONE},lab={TWO}"),
+        ("QUERY_WORKSPACES", f"lab={ONE},Lab={TWO}"),
+        ("QUERY_WORKSPACES", f"default={ONE}"),
     ],
 )
 def test_a_wrong_setting_is_named(load: Any, name: str, text: str) -> None:
