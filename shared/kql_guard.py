@@ -84,6 +84,9 @@ _LITERALS = frozenset(
 _PLAIN = r"(?:[A-Za-z0-9_:.,+% \t-]|/(?!/))*"
 _LITERAL = re.compile(rf"""\((?:[ \t]*(["']){_PLAIN}\1[ \t]*|{_PLAIN})\)""")
 
+# Words of sources, which Microsoft's parser may find in what it does not take for a literal after all.
+_UNFIT = re.compile("|".join((*_EXTERNAL, *_NEVER, "macro-expand")), re.IGNORECASE)
+
 
 def check(text: str, allowed: frozenset[str]) -> None:
     """Refuse a query that holds what its caller may not use, except the ``allowed`` names of ALLOWABLE.
@@ -139,7 +142,7 @@ def _with_literals(text: str, found: list[Token]) -> Iterator[Token | _Refusal]:
             continue
         if token.kind == "word" and token.text.lower() in _LITERALS and after.text == "(":
             literal = _LITERAL.match(text, after.start)
-            if literal is None:
+            if literal is None or _UNFIT.search(literal[0]):
                 yield _Refusal(
                     f"{token.text}(…)",
                     token.start,

@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared import kql
@@ -176,6 +176,8 @@ def test_what_else_a_setting_may_allow(text: str, entry: str) -> None:
         "print guid('a\\')",
         "print time(\n1d)",
         "print typeof('), f('x')",
+        "print 1 typeof(macro-expand  )",
+        "print datetime( externaldata )",
         "print datetime (2026-11-21 // )\n)",
         "print int(f(5))",
         "print LONG(') + f('x')",
@@ -477,6 +479,7 @@ def test_what_passes_has_the_tokens_that_microsofts_lexer_sees(seed: int) -> Non
 
 @settings(max_examples=40)
 @given(seeds)
+@example(134217729)  # typeof(macro-expand  )
 def test_what_passes_has_no_way_out_in_microsofts_syntax_tree(seed: int) -> None:
     """No call, statement or source that is refused is found by Microsoft's parser in what passed."""
     passed = accepted(compositions(seed, NAMES, NAMES, STRINGS, COMMENTS, WORDS, BRACKETS))
