@@ -122,7 +122,7 @@ def _ask_until_dead(world: World, step: int, app_dir: Path) -> list[str]:
     settings = {"DIES_BEFORE_STEP": str(step), "STEPS": _WRITES}
     with world.started(settings, app_dir=app_dir, invisibility=1) as process:
         app = Running(world, process.started())
-        with contextlib.suppress(requests.ConnectionError):  # dead before it could answer
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):  # dead before it could answer
             put_off(app, _QUESTION)
         deadline = time.monotonic() + 30
         while process.process.poll() is None:

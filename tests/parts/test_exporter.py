@@ -139,7 +139,7 @@ def test_a_large_window_is_several_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(staged) > 10, "or a block's number would have one digit only"
     assert {len(block) for block, _ in staged} == {len(staged[0][0])}
     assert len({block for block, _ in staged}) == len(staged)
-    assert {size for _, size in staged[:-1]} == {17}
+    assert {size for _, size in sorted(staged)[:-1]} == {17}, "the last one may come before the one before it"
     assert len(staged[0][0]) <= 64, "Azure's limit for a block id"
 
 
