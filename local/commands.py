@@ -19,12 +19,15 @@ from local.progress import StepError, say
 SECOND_VERSION = (3, 13)
 """The Python that the app's production runtime is made for; the tests run on it too, where there is one."""
 
-ABOUT_RULES = ("tests/cloud", "tests/completeness", "tests/e2e", "tests/model", "tests/parts")
+ABOUT_RULES = (
+    *("tests/cloud", "tests/completeness", "tests/e2e", "tests/model", "tests/parts"),
+    *("tests/test_bench.py", "tests/test_scale_model.py"),
+)
 """Long tests of what the services and our rules are rather than of Python: of two Pythons, the second runs
 them."""
 
-TEST_WORKERS = 3
-"""Test processes. Each has an Azurite and hosts of its own, and waits for them half of the time."""
+TEST_WORKERS = 2
+"""Test processes. Each has an Azurite and hosts of its own: more would need more than a laptop has."""
 
 
 def main(argv: Sequence[str]) -> int:
