@@ -59,9 +59,6 @@ def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, s
         yield "body", f"not JSON: {error}"
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
-    for name in members:
-        if name not in fields:
-            yield name[:_LONGEST], f"is not known; expected some of {', '.join(fields)}"
     for name, field in fields.items():
         if name not in members:
             if field.required:
@@ -75,3 +72,6 @@ def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, s
             yield place, str(error).partition(" - at `")[0]
         except rawjson.UNREADABLE as error:
             yield name, f"not JSON: {error}"
+    for name in members:  # after all others: there may be any number of them
+        if name not in fields:
+            yield name[:_LONGEST], f"is not known; expected some of {', '.join(fields)}"

@@ -55,13 +55,13 @@ def cut(question: Question) -> Selection | None:
 
 def _constant(statement: str) -> str | None:
     """Return the name that a statement gives to a literal; None for any other statement."""
-    texts = [token.text for token in kql.tokens(statement)]
-    kinds = [token.kind for token in kql.tokens(statement)]
+    found = list(kql.tokens(statement))
+    texts = [token.text for token in found]
     if len(texts) < 4 or texts[0] != "let" or texts[2] != "=":
         return None
     at = 4 if texts[3] == "-" else 3
     value = texts[at:]
-    single = len(value) == 1 and (kinds[at] in {"string", "number"} or value[0] in {"true", "false"})
+    single = len(value) == 1 and (found[at].kind in {"string", "number"} or value[0] in {"true", "false"})
     typed = len(value) > 2 and value[0] in _TYPES and value[1] == "(" and value[-1] == ")"
     plain = kql.calls(statement) <= _TYPES and "|" not in value
     return texts[1] if plain and (single or (typed and value.count(")") == 1)) else None
@@ -69,12 +69,11 @@ def _constant(statement: str) -> str | None:
 
 def _looks_up(pipeline: str, constants: Collection[str | None]) -> bool:
     """Whether a pipeline looks for values in what may be another table: ``where a in (b)``."""
-    texts = [(token.kind, token.text) for token in kql.tokens(pipeline)]
-    for at, (_, text) in enumerate(texts):
-        if text in _LOOKING:
-            inside = [each for each in texts[at + 1 : at + 4] if each[1] not in {"~", "("}]
-            if inside and inside[0][0] == "word" and inside[0][1] not in {*constants, *_TYPES}:
-                return True
+    looking = False
+    for token in kql.tokens(pipeline):
+        if looking and token.kind == "word" and token.text not in {*constants, *_TYPES}:
+            return True
+        looking = token.text in _LOOKING or (looking and token.text in {"~", "("})
     return False
 
 

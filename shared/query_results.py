@@ -1,6 +1,5 @@
 """The results of on-demand queries that are too large for an answer: stored, read again, forgotten."""
 
-import logging
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from shared.query_formats import FORMATS, FormatName
 from shared.query_statistics import Statistics
 from shared.staging import Blocks
 from shared.tables import ColumnsChangedError, numbered, united
-
-_log = logging.getLogger(__name__)
 
 _PREFIX = "results/"
 _BEGINNINGS = 10  # of one file; each knows more columns than the one before

@@ -156,7 +156,8 @@ class QueryRunner:
         except NotFoundError:
             return
         self._record(job)
-        _log.error("query failed query_id=%s: %s", query_id, error)
+        if job.status == "failed":
+            _log.error("query failed query_id=%s: %s", query_id, error)
 
     def _record(self, job: Job) -> None:
         outcome = "complete" if job.status == "succeeded" else job.status

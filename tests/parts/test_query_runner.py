@@ -234,6 +234,7 @@ def test_rows_without_a_time_are_asked_for_whole() -> None:
         "let f = (a:int) { a }; Event | where n > f(1)",
         "Event | where n in (Other)",
         "Event | where n in~ (Other)",
+        "Event | where n !in ((((Other))))",
         "Event | where Computer has_any (Other)",
     ],
 )

@@ -46,6 +46,13 @@ def test_wrong_types_hide_no_wrong_values() -> None:
     assert set(found) == {"query", "top", "format", "destination", "wait", "timespan", "workspace", "foo"}
 
 
+def test_any_number_of_unknown_fields_hides_no_wrong_type() -> None:
+    """However many there are, what is wrong with the known ones is told, and nothing fails on the way."""
+    found = mistakes(top="x", **{f"unknown{number}": 1 for number in range(50)})
+    assert "top" in found
+    assert "unknown0" in found
+
+
 def test_a_bare_query_has_defaults() -> None:
     """The first workspace, the last 24 hours, every row, as JSON, within half a minute."""
     assert read() == Question("Event", NOW - DAY, NOW, ONE)
