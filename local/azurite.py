@@ -14,6 +14,8 @@ from local.progress import StepError
 
 PACKAGES = Path(__file__).resolve().parent / "npm"
 
+KEEP_ALL_BLOBS = PACKAGES / "keep_all_blobs.js"
+
 READY_SECONDS = 60.0
 """A first start with a cold disk cache has taken half a minute."""
 
@@ -69,7 +71,8 @@ class Azurite:
         directory = folder.resolve() if folder else Path(tempfile.gettempdir())
         directory.mkdir(parents=True, exist_ok=True)
         argv: list[str | Path] = [
-            find_node().program, "--require", PACKAGES / "exit_with_parent.js", script,
+            find_node().program, "--require", PACKAGES / "exit_with_parent.js",
+            *([] if folder else ["--require", KEEP_ALL_BLOBS]), script,
             "--silent", "--disableTelemetry", "--skipApiVersionCheck",
             "--blobPort", str(blob_port), "--queuePort", str(queue_port), "--tablePort", str(table_port),
             *(["--location", str(directory)] if folder else ["--inMemoryPersistence"]),

@@ -21,8 +21,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
-from local.azurite import Azurite
+from local.azurite import KEEP_ALL_BLOBS, PACKAGES, Azurite, ensure_installed
 from local.environment import ROOT
+from local.node import find_node
 from local.progress import StepError
 from tests.processes import is_running, wait_until_gone
 
@@ -48,6 +49,21 @@ def test_a_folder_keeps_the_data(tmp_path: Path) -> None:
         blobs.create_container("kept").upload_blob("name", b"content")
     with Azurite.start(folder=folder) as second, _blobs(second.connection_string) as blobs:
         assert blobs.get_blob_client("kept", "name").download_blob().readall() == b"content"
+
+
+def test_in_memory_it_takes_no_pause_to_forget() -> None:
+    """Azurite's collector of old content, during which it answers nobody, does not run for days."""
+    code = (
+        "const Manager = require('azurite/dist/src/blob/gc/BlobGCManager').default;"
+        "console.log(new Manager({}, {}, {}, () => {}, {}).gcIntervalInMS)"
+    )
+    preloads: list[list[str | Path]] = [[], ["--require", KEEP_ALL_BLOBS]]
+    ensure_installed()
+    pauses = [
+        int(subprocess.check_output([find_node().program, *preload, "-e", code], cwd=PACKAGES))
+        for preload in preloads
+    ]
+    assert pauses == [10 * 60 * 1000, 2**31 - 1]
 
 
 def test_stop_ends_the_process(tmp_path: Path) -> None:
