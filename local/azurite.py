@@ -70,9 +70,11 @@ class Azurite:
         # Also its working directory, which Azurite wants to be writable even with data in memory.
         directory = folder.resolve() if folder else Path(tempfile.gettempdir())
         directory.mkdir(parents=True, exist_ok=True)
+        preloads: list[str | Path] = ["--require", PACKAGES / "exit_with_parent.js"]
+        if folder is None:
+            preloads += ["--require", KEEP_ALL_BLOBS]
         argv: list[str | Path] = [
-            find_node().program, "--require", PACKAGES / "exit_with_parent.js",
-            *([] if folder else ["--require", KEEP_ALL_BLOBS]), script,
+            find_node().program, *preloads, script,
             "--silent", "--disableTelemetry", "--skipApiVersionCheck",
             "--blobPort", str(blob_port), "--queuePort", str(queue_port), "--tablePort", str(table_port),
             *(["--location", str(directory)] if folder else ["--inMemoryPersistence"]),

@@ -63,7 +63,7 @@ def test_every_mistake_is_named() -> None:
     body = b'{"count": "many", "other": 1, "one": 2}'
     with pytest.raises(BadRequestError) as caught:
         read_body(body, Body)
-    assert [field for field, _ in caught.value.mistakes] == ["other", "one", "name", "count"]
+    assert [field for field, _ in caught.value.mistakes] == ["name", "count", "other", "one"]
     assert caught.value.mistakes[2][1] == "is missing"
 
 
@@ -86,7 +86,7 @@ def test_what_a_caller_repeats_is_not_repeated_back() -> None:
     with pytest.raises(BadRequestError) as caught:
         read_body(body, Body)
     assert len(caught.value.mistakes) == 20
-    assert len(caught.value.field) == 64
+    assert max(len(field) for field, _ in caught.value.mistakes) == 64
 
 
 @given(
