@@ -151,7 +151,9 @@ def _run(options: Options, environ: MutableMapping[str, str]) -> int:
     print(f"{export.name}: {export.source} from {start}Z to {end}Z", file=sys.stderr)
     began = time.monotonic()
     source = app.open_source(export)
-    reading = Reading(window, app.clock.monotonic() + LONGEST_SECONDS, since=window.end)
+    # What a service prepares is named after `since` too. Lags are whole seconds, so no reading the app has is
+    # due a tick after its window: nothing that the app began is read, or taken back, here.
+    reading = Reading(window, app.clock.monotonic() + LONGEST_SECONDS, since=window.end + 1)
 
     def batches() -> Iterator[Batch]:
         return _patiently(source, reading, app.clock)
@@ -161,9 +163,16 @@ def _run(options: Options, environ: MutableMapping[str, str]) -> int:
             summary = _show(batches(), options.top)
         else:
             summary = _store(batches, export, window, options.output)
-    finally:
-        with contextlib.suppress(ExportError):
-            source.release(reading)
+    except BaseException:
+        if export.source in _PREPARED:  # it may have taken hours, and is paid for
+            print(
+                "\nWhatever the service has begun for this is still there: to read it, run the same with "
+                f"--start {start}Z --end {end}Z.",
+                file=sys.stderr,
+            )
+        raise
+    with contextlib.suppress(ExportError):
+        source.release(reading)
     _say(export, _total(export, source, reading, summary), summary, time.monotonic() - began)
     return 0
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,28 @@ log = "directoryAudits"
 format = "pages"
 
 [[export]]
+name = "search"
+source = "log_analytics_search"
+resource = "%WORKSPACE_RESOURCE%"
+query = "Type=Event"
+
+[[export]]
+name = "archive"
+source = "search_jobs"
+resource = "%WORKSPACE_RESOURCE%"
+table = "Event"
+lag = "0s"
+
+[[export]]
+name = "unified"
+source = "audit_search"
+
+[[export]]
+name = "activities"
+source = "aad_graph"
+tenant = "%AZURE_TENANT_ID%"
+
+[[export]]
 name = "paused"
 source = "entra"
 log = "directoryAudits"
@@ -58,27 +81,54 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield running
 
 
-def run(cloud: Cloud, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with settings in a file and nothing else."""
-    (folder / "exports.toml").write_text(EXPORTS, encoding="utf-8")
+def begin(
+    cloud: Cloud, folder: Path, *arguments: str, exports: str = EXPORTS, **settings: str
+) -> subprocess.Popen[str]:
+    """Begin the command in a folder, with settings in a file and nothing else."""
+    (folder / "exports.toml").write_text(exports, encoding="utf-8")
     values = {
         **cloud.environment(),
+        "WORKSPACE_RESOURCE": cloud.workspace_resource_ids[0],
         "EXPORTS_FILE": str(folder / "exports.toml"),
         "EXPORT_GRAPH_REQUESTS": "999",
+        **settings,
     }
-    settings = folder / "settings.json"
-    settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}), encoding="utf-8")
+    file = folder / "settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}), encoding="utf-8")
     kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "HOME", "LANG")
-    return subprocess.run(
-        [sys.executable, "-m", "local.run", *arguments, "--settings", str(settings)],
-        cwd=ROOT,
-        env={name: os.environ[name] for name in kept if name in os.environ},
-        capture_output=True,
+    return subprocess.Popen(
+        [sys.executable, "-m", "local.run", *arguments, "--settings", str(file)],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), **{name: os.environ[name] for name in kept if name in os.environ}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        timeout=120,
-        check=False,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def end(process: subprocess.Popen[str]) -> Done:
+    """Wait for a command to end."""
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return Done(process.returncode, stdout, stderr)
+
+
+def run(cloud: Cloud, folder: Path, *arguments: str, exports: str = EXPORTS, **settings: str) -> Done:
+    """Run the command to its end, as `begin` begins it."""
+    return end(begin(cloud, folder, *arguments, exports=exports, **settings))
 
 
 def rows(lines: str) -> list[dict[str, object]]:
