@@ -40,6 +40,9 @@ LONGEST_SECONDS = 86_400.0
 _PREPARED = {"audit_search", "search_jobs"}
 """Sources for which a service carries out an operation that is named after its window."""
 
+_READ_ON = {"log_analytics_search"}
+"""Sources whose rows are all read to be counted: the totals that they tell are of more than the window."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -55,12 +58,16 @@ class Options:
 
 @dataclass
 class Summary:
-    """What a run came to: what the source was asked, and how many rows were shown of how many it gave."""
+    """What a run came to: what the source was asked, and how many rows were shown of how many it gave.
+
+    ``whole`` says that it gave all of them; ``total`` is how many there are where it said so.
+    """
 
     rows: int = 0
     shown: int = 0
     requests: int = 0
     whole: bool = True
+    total: int | None = None
     first_time: str | None = None
     last_time: str | None = None
 
@@ -160,7 +167,7 @@ def _run(options: Options, environ: MutableMapping[str, str]) -> int:
 
     try:
         if options.output is None:
-            summary = _show(batches(), options.top)
+            summary = _show(batches(), options.top, read_on=export.source in _READ_ON)
         else:
             summary = _store(batches, export, window, options.output)
     except BaseException:
@@ -212,22 +219,28 @@ def _patiently(source: Source, reading: Reading, clock: Clock) -> Iterator[Batch
             return
 
 
-def _show(batches: Iterator[Batch], top: int | None) -> Summary:
-    """Print rows as JSON lines, ``top`` of them at most; the others are read no further than needed."""
+def _show(batches: Iterator[Batch], top: int | None, *, read_on: bool) -> Summary:
+    """Print rows as JSON lines, ``top`` of them at most.
+
+    The others are read to the end, or only until there are some: then a source is not asked for all of its
+    rows to show a few.
+    """
     summary = Summary()
     out = sys.stdout.buffer
     for batch in batches:
         summary.rows += len(batch.rows)
         summary.requests += batch.requests
+        summary.total = batch.total
         left = len(batch.rows) if top is None else min(len(batch.rows), top - summary.shown)
-        writer = FORMATS["jsonl"].writer()
-        shown = replace(batch, rows=batch.rows[:left], times=batch.times[:left])
-        out.write(writer.write(shown) + writer.finish())
-        out.flush()
-        summary.shown += left
-        _widen(summary, writer.first_time, writer.last_time)
-        if top is not None and summary.shown >= top:
-            summary.whole = next(batches, None) is None and summary.rows == summary.shown
+        if left:
+            writer = FORMATS["jsonl"].writer()
+            shown = replace(batch, rows=batch.rows[:left], times=batch.times[:left])
+            out.write(writer.write(shown) + writer.finish())
+            out.flush()
+            summary.shown += left
+            _widen(summary, writer.first_time, writer.last_time)
+        elif batch.rows and not read_on:
+            summary.whole = False
             break
     return summary
 
@@ -274,15 +287,17 @@ def _written(batches: Iterator[Batch], writer: Writer, file: BinaryIO, folder: P
 
 
 def _total(export: Export, source: Source, reading: Reading, summary: Summary) -> str:
-    """Return how many rows there are; those that were not shown are counted where that is one cheap query."""
+    """Return how many rows there are; those that were not read are counted where that is one cheap query."""
     if summary.whole:
         return str(summary.rows)
+    if summary.total is not None:
+        return str(summary.total)
     type_ = SOURCES[export.source]
     cheap = type_.countable and not type_.union and getattr(export.options, "plan", "") == "analytics"
     if cheap:
         with contextlib.suppress(ExportError):
             return str(source.count([reading.window], reading.deadline)[0])
-    return f"more than {summary.shown}"
+    return f"at least {summary.rows}"
 
 
 def _say(export: Export, total: str, summary: Summary, seconds: float) -> None:

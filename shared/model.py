@@ -45,7 +45,8 @@ class Batch:
     the batch took; the pages of one walk are requests of one slice. ``repeated_ids`` counts records that have
     the id of another but not its content. ``served_at`` is the service's own time
     (ticks) when it answered, where it says. ``page`` is the body of the page that the rows came on, as it
-    came, from a source that pages. ``statistics`` is the service's own account of the work, as JSON, and
+    came, from a source that pages. ``total`` is how many rows the whole window has, where the service said so
+    before they are read. ``statistics`` is the service's own account of the work, as JSON, and
     ``request_id`` what it calls the request, where it says.
     """
 
@@ -58,6 +59,7 @@ class Batch:
     repeated_ids: int = 0
     served_at: int | None = None
     page: bytes | None = None
+    total: int | None = None
     statistics: msgspec.Raw | None = None
     request_id: str | None = None
 

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from local.cloud import Cloud, Limits, Options
 from local.environment import ROOT
 from local.run import Options as RunOptions
-from local.run import _joined, _window
+from local.run import _joined, _show, _window
+from shared.model import Batch
 from shared.windows import DAY, HOUR, parse_instant
 
 END = "2026-11-21T12:00:00Z"
@@ -75,7 +77,7 @@ log = "nothing"
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A stand-in with a day of data."""
-    limits = Limits(reports=None, retention_days=None)
+    limits = Limits(reports=None, retention_days=None, uneven_pages=False, legacy_rate=None)
     options = Options(events=150, days=1.0, audits=70, audit_days=1.0, end=END, limits=limits)
     with Cloud(options, tmp_path_factory.mktemp("cloud with space")) as running:
         yield running
@@ -154,6 +156,63 @@ def test_top_shows_so_many_and_counts_the_rest(cloud: Cloud, tmp_path: Path) -> 
     assert len(rows(done.stdout)) == 10
     total = len(cloud.rows("Event"))
     assert f"Total records: {total}\nReturned: 10" in done.stderr
+
+
+def test_rows_that_came_with_those_shown_are_counted(cloud: Cloud, tmp_path: Path) -> None:
+    """The total is exact where there is no further page, and otherwise says that it is not."""
+    span = ("--start", "2026-11-20T12:00:00Z", "--end", END)
+    whole = run(cloud, tmp_path, "audits", *span, "--top", "10")
+    assert len(rows(whole.stdout)) == 10
+    assert "Total records: 70\nReturned: 10" in whole.stderr
+    cloud.set_limits(activity_page=30)
+    try:
+        partial = run(cloud, tmp_path, "activities", *span, "--top", "10")
+    finally:
+        cloud.set_limits(activity_page=1_000)
+    assert len(rows(partial.stdout)) == 10
+    assert "Total records: at least 60\nReturned: 10" in partial.stderr
+
+
+def test_the_search_apis_rows_are_all_counted(cloud: Cloud, tmp_path: Path) -> None:
+    """Its script printed the total, also of searches that hold more than one answer returns."""
+    cloud.set_limits(legacy_rows=60)
+    try:
+        done = run(cloud, tmp_path, "search", "--start", "2026-11-20", "--end", "2026-11-22", "--top", "10")
+    finally:
+        cloud.set_limits(legacy_rows=5_000)
+    assert len(rows(done.stdout)) == 10, done.stderr
+    assert f"Total records: {len(cloud.rows('Event'))}\nReturned: 10" in done.stderr
+
+
+def batch(count: int, total: int | None = None) -> Batch:
+    """A batch of so many rows."""
+    return Batch([msgspec.Raw(b'{"n":1}')] * count, times=["2026-11-21T10:00:00Z"] * count, total=total)
+
+
+@pytest.mark.parametrize(
+    ("counts", "read_on", "rows", "whole", "unread"),
+    [
+        ([3], False, 3, True, 0),
+        ([2], False, 2, True, 0),
+        ([3, 0], False, 3, True, 0),
+        ([1, 0, 3, 0, 2, 4], False, 6, False, 1),
+        ([1, 0, 3, 0, 2, 4], True, 10, True, 0),
+    ],
+)
+def test_no_more_is_read_than_tells_whether_there_is_more(
+    capsysbinary: pytest.CaptureFixture[bytes],
+    counts: Sequence[int],
+    read_on: bool,
+    rows: int,
+    whole: bool,
+    unread: int,
+) -> None:
+    """Batches without rows, as of pages beside the window, are no rows that were left out."""
+    batches = iter([batch(each, total=99) for each in counts])
+    summary = _show(batches, 2, read_on=read_on)
+    assert (summary.rows, summary.shown, summary.whole, summary.total) == (rows, 2, whole, 99)
+    assert len(list(batches)) == unread
+    assert capsysbinary.readouterr().out == b'{"n":1}\n' * 2
 
 
 def test_files_are_stored_in_the_exports_format(cloud: Cloud, tmp_path: Path) -> None:

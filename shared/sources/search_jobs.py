@@ -7,6 +7,7 @@ Source: "Run search jobs in Azure Monitor".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -56,8 +57,11 @@ class SearchJobs:
 
         Raises NotReadyError while a job goes on, and NoRoomError where there is no room for it.
         """
-        for found in self._jobs.found(reading):
-            yield from self._rows(found, reading.deadline)
+        parts = self._jobs.found(reading)
+        total = sum(found.rows for found in parts)
+        for found in parts:
+            for batch in self._rows(found, reading.deadline):
+                yield replace(batch, total=total)
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:  # noqa: ARG002  see there
         """Not possible: a job that counts costs as much as one that finds."""

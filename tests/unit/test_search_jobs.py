@@ -177,7 +177,7 @@ def test_a_job_finds_the_window() -> None:
     world = World()
     (batch,) = world.read()
     (name,) = world.service.tables
-    assert len(batch.rows) == 10
+    assert len(batch.rows) == batch.total == 10
     assert world.service.asked[:3] == [f"GET {name}", "GET tables", f"PUT {name}"]
     assert world.service.found == [WINDOW]
     assert world.ledger() == {name: "done"}
@@ -315,7 +315,7 @@ def test_a_job_ended_at_its_limit_is_halved() -> None:
     world = World(rows=10, limit=6)
     batches = world.read()
     middle = TEN + HOUR // 2
-    assert [len(batch.rows) for batch in batches] == [5, 5]
+    assert [(len(batch.rows), batch.total) for batch in batches] == [(5, 10), (5, 10)]
     assert world.service.found == [WINDOW, Window(TEN, middle), Window(middle, TEN + HOUR)]
     assert sorted(world.ledger().values()) == ["done", "done", "split"]
     assert len(world.service.tables) == 2
