@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from local.cloud import INGESTION_TIME
 from local.cloud.activities import TIMES
 from local.cloud.dataset import DOMAIN
 from local.compare import ticks
-from tests.completeness.truth import Timed
+from tests.completeness.truth import Timed, searched_at_source
 from tests.completeness.world import World, at
 
 EDGES = ["10:00:00", "10:59:59.9999999", "11:00:00", "11:00:00.0000001", "11:30:00.5", "11:59:59.9999999"]
@@ -38,19 +37,6 @@ def fill_tables(world: World) -> None:
         world.cloud.add_rows(table, rows)
 
 
-def found(world: World, *tables: str, **having: object) -> list[Timed]:
-    """The rows of tables as the search API has them: without what is empty, with an id and metadata."""
-    rows: list[Timed] = []
-    for row in (row for table in tables for row in world.cloud.rows(table)):
-        shown = {name: value for name, value in row.items() if value not in (None, "")}
-        del shown[INGESTION_TIME]
-        shown["id"] = shown.pop("_ItemId")
-        shown["__metadata"] = {"Type": row["Type"], "TimeGenerated": row["TimeGenerated"], "highlighting": {}}
-        if all(row.get(name) == value for name, value in having.items()):
-            rows.append((ticks(str(row["TimeGenerated"])), shown))
-    return rows
-
-
 def searches(world: World) -> list[Any]:
     """The requests to the search API so far."""
     return [seen for seen in world.cloud.requests if seen.api == "resource_manager"]
@@ -61,7 +47,7 @@ def test_every_row_of_a_workspace_lands_once(world: World) -> None:
     fill_tables(world)
     world.start(world.search())
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search")
     assert {seen.method for seen in searches(world)} == {"POST"}
     assert {blob.metadata["slices"] for blob in world.landed("search")} == {"1"}
     assert sum(int(blob.metadata["requests"]) for blob in world.landed("search")) == len(searches(world))
@@ -75,7 +61,7 @@ def test_searches_that_are_cut_off_are_made_in_halves(world: World, limit: str) 
         world.cloud.set_limits(legacy_rows=9)
     world.start(world.search(top=9 if limit == "top" else None))
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search")
     assert {int(blob.metadata["slices"]) > 3 for blob in world.landed("search")} == {True}
 
 
@@ -84,7 +70,7 @@ def test_a_query_selects(world: World) -> None:
     fill_tables(world)
     world.start(world.search(query="Type=Event Computer=pc-1"))
     world.drain()
-    world.check(found(world, "Event", Computer="pc-1"), export="search")
+    world.check(searched_at_source(world.cloud, "Event", Computer="pc-1"), export="search")
     assert sum(len(blob.rows) for blob in world.landed("search")) > 5
 
 
@@ -96,7 +82,7 @@ def test_searches_are_found_again_by_any_name_and_method(world: World, verbs: st
     fill_tables(world)
     world.start(world.search())
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search")
 
 
 def test_an_answer_at_once_is_not_asked_for_again(world: World) -> None:
@@ -105,7 +91,7 @@ def test_an_answer_at_once_is_not_asked_for_again(world: World) -> None:
     fill_tables(world)
     world.start(world.search())
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search")
     assert len(searches(world)) == 2
 
 
@@ -121,7 +107,7 @@ def test_what_goes_wrong_with_a_search_costs_no_row(world: World, where: str, fa
     world.drain()
     world.pass_time(1)  # what was given up is tried again later
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search", end="13:00")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search", end="13:00")
 
 
 def test_a_second_that_is_too_full_stores_nothing_and_says_so(world: World) -> None:
@@ -130,7 +116,7 @@ def test_a_second_that_is_too_full_stores_nothing_and_says_so(world: World) -> N
     world.cloud.add_rows("Event", [{"TimeGenerated": at("11:20:00")} for _ in range(8)])
     world.start(world.search(top=8))
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search", end="11:00")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search", end="11:00")
     assert [start for start, _ in world.windows("search")] == [at("10:00:00")]
     (failure,) = world.documents("search/failures/")
     assert "narrow the query" in failure["error"]
@@ -144,7 +130,7 @@ def test_a_row_that_came_late_is_found_by_a_recheck(world: World) -> None:
     world.cloud.add_rows("Event", [{"TimeGenerated": at("11:45:00")}])
     world.clock.tick = ticks(at("13:20"))
     world.drain()
-    world.check(found(world, "Event", "Heartbeat"), export="search", end="13:00")
+    world.check(searched_at_source(world.cloud, "Event", "Heartbeat"), export="search", end="13:00")
     assert world.one("search", "11:00").revision == 2
 
 
