@@ -77,7 +77,7 @@ log = "nothing"
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A stand-in with a day of data."""
-    limits = Limits(reports=None, retention_days=None, uneven_pages=False, legacy_rate=None)
+    limits = Limits(reports=None, retention_days=None, uneven_pages=False, legacy_rate=None, legacy_polls=0)
     options = Options(events=150, days=1.0, audits=70, audit_days=1.0, end=END, limits=limits)
     with Cloud(options, tmp_path_factory.mktemp("cloud with space")) as running:
         yield running
@@ -256,6 +256,24 @@ def test_a_refusal_is_told_in_the_services_words(cloud: Cloud, tmp_path: Path) -
     assert done.returncode == 1
     assert "AuditLog.Read.All" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_where_apps_are_refused_a_user_reads(cloud: Cloud, tmp_path: Path) -> None:
+    """Azure AD Graph's known issue: an app is told to use a person's identity, with which it then works."""
+    span = ("activities", "--start", "2026-11-20T12:00:00Z", "--end", END)
+    cloud.set_limits(aad_graph_app_tokens=False)
+    try:
+        refused = run(cloud, tmp_path, *span)
+        done = run(cloud, tmp_path, *span, EXPORT_CREDENTIAL="device_code")
+    finally:
+        cloud.set_limits(aad_graph_app_tokens=True)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "run with a user's identity: EXPORT_CREDENTIAL = azure_cli or device_code" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert "to sign in, open https://microsoft.com/devicelogin and enter the code " in done.stderr
+    found = sorted(str(row["id"]) for row in rows(done.stdout))
+    assert found == sorted(str(record["id"]) for record in cloud.activities("audit"))
 
 
 def test_times_are_instants_or_relative_to_now() -> None:

@@ -59,7 +59,7 @@ class Verdict(Enum):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says; times in Unix seconds."""
+    """What a token says; times in Unix seconds. Only a user's has scopes (`scp`)."""
 
     aud: str
     iss: str
@@ -70,6 +70,7 @@ class Claims(msgspec.Struct, frozen=True):
     exp: int
     uti: str
     ver: str = "1.0"
+    scp: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Tokens:
@@ -82,12 +83,15 @@ class Tokens:
         self._key = secrets.token_bytes(32)
         self._valid: set[str] = set()
 
-    def issue(self, audience: str, client_id: str) -> tuple[str, Claims]:
-        """A new token for `audience`."""
+    def issue(
+        self, audience: str, client_id: str, scopes: str | msgspec.UnsetType = msgspec.UNSET
+    ) -> tuple[str, Claims]:
+        """A new token for `audience`: the app's own or, with scopes, that of a user who signed in to it."""
         now = int(self._clock())
         issuer = f"https://sts.windows.net/{self.tenant_id}/"
         uti = secrets.token_urlsafe(16)
-        claims = Claims(audience, issuer, self.tenant_id, client_id, now, now, now + self.seconds, uti)
+        expires = now + self.seconds
+        claims = Claims(audience, issuer, self.tenant_id, client_id, now, now, expires, uti, scp=scopes)
         self._valid.add(uti)
         signed = f"{_HEADER}.{_encoded(msgspec.json.encode(claims))}"
         return f"{signed}.{self._signature(signed)}", claims

@@ -259,7 +259,7 @@ def test_records_are_completed_and_reports_are_two(caller: Caller) -> None:
 
 
 def test_a_token_is_a_users_only_if_it_has_scopes(caller: Caller) -> None:
-    """The stand-in's own are an app's."""
+    """An app's own has none."""
     head, claims, tail = caller.token(RESOURCE).split(".")
     said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
     users = base64.urlsafe_b64encode(json.dumps({**said, "scp": "Directory.Read.All"}).encode()).decode()

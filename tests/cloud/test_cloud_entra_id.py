@@ -1,8 +1,10 @@
 """Entra ID over the wire: token endpoints, their errors, and the managed identity's local endpoint."""
 
+import jwt
 import pytest
 import requests
 
+from local.cloud.aad_graph import is_of_a_user
 from tests.cloud.caller import Caller
 
 GRAPH = "https://graph.microsoft.com"
@@ -67,6 +69,28 @@ def test_refusals_have_the_services_numbers(
     assert (answer.status_code, found["error"], found["error_codes"]) == (status, error, [number])
     assert found["error_description"].startswith(f"AADSTS{number}: ")
     assert shared.cloud.client_secret not in answer.text
+
+
+def test_a_user_signs_in_on_another_device(shared: Caller) -> None:
+    """The code is pending once, then good for one token of a user's, and for no other client."""
+    known = {"client_id": shared.cloud.client_id}
+    scope = f"openid {GRAPH}/.default offline_access"
+    began = ask(shared, {**known, "scope": scope}, path="oauth2/v2.0/devicecode").json()
+    assert began["user_code"] in began["message"]
+    fields = {
+        **known,
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code": began["device_code"],
+    }
+    stranger = {"client_id": "00000000-0000-0000-0000-00000000000f"}
+    assert ask(shared, fields | stranger).json()["error"] == "unauthorized_client"
+    assert ask(shared, fields).json()["error"] == "authorization_pending"
+    answer = ask(shared, fields).json()
+    assert is_of_a_user(f"Bearer {answer['access_token']}")
+    assert jwt.decode(answer["id_token"], options={"verify_signature": False})["aud"] == known["client_id"]
+    assert ask(shared, fields).json()["error"] == "bad_verification_code"
+    assert ask(shared, fields, path="oauth2/token").json()["error"] == "unsupported_grant_type"
+    assert ask(shared, {**known, "scope": "openid"}, path="oauth2/v2.0/devicecode").status_code == 400
 
 
 def test_secrets_stay_out_of_the_request_log(caller: Caller) -> None:

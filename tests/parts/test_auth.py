@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 
 from local.cloud import Cloud, Limits, Options
+from local.cloud.aad_graph import is_of_a_user
 from shared import auth
 from shared.auth import Tokens, build_credential
 from shared.clock import SystemClock
@@ -182,16 +184,17 @@ def test_azure_cli_without_a_sign_in(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_device_code(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """It is built for the authority, and its prompt tells a person in the log what to do.
-
-    The sign-in itself is not played: the stand-in has no device code endpoint.
-    """
-    settings = credential({**cloud.environment(), "EXPORT_CREDENTIAL": "device_code"}, monkeypatch)
-    assert isinstance(build_credential(settings), identity.DeviceCodeCredential)
+    """The log tells a person where to sign in and with which code; their token is kept."""
+    settings = cloud.environment() | {"EXPORT_CREDENTIAL": "device_code"}
+    del settings["AZURE_CLIENT_SECRET"]
+    tokens = Tokens(credential(settings, monkeypatch), SystemClock())
     with caplog.at_level(logging.WARNING):
-        auth._prompt("https://microsoft.com/devicelogin", "ABC123", None)  # azure-identity calls it
-    assert "https://microsoft.com/devicelogin" in caplog.text
-    assert "ABC123" in caplog.text
+        token = tokens.token(GRAPH)
+    assert re.search(r"open https://microsoft\.com/devicelogin and enter the code \w{8}\n", caplog.text)
+    assert accepted(cloud, token)
+    assert is_of_a_user(f"Bearer {token}")
+    assert tokens.token(GRAPH) == token
+    assert asked(cloud) == ["entra_id 400", "entra_id 200"], "what is pending is asked for again"
 
 
 class Fake:
