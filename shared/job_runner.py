@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from shared.errors import (
     ExportError,
@@ -37,6 +38,7 @@ VISIBLE = HOUR
 _FAILURES_A_DAY = 3  # of jobs by one name: each is counted and billed
 _NOT_THERE = 15 * MINUTE  # after that, a table that is still not there will not come
 _LONGEST = 26 * HOUR  # a job that has run for 24 is ended by the service
+_ALL = 100.0  # percent of a job
 _TOLERANCE = 5 * SECOND  # clocks that are kept in step still differ by some
 
 Count = Callable[[str, Window, float], int]
@@ -165,7 +167,11 @@ class JobRunner:
             raise NotSettledError(reading.since - now)
 
     def _check_room(self, deadline: float) -> None:
-        """Sweep what crashes have left, and raise NoRoomError where no further job may be started."""
+        """Sweep what crashes have left, and raise NoRoomError where no further job may be started.
+
+        Raises DeniedError, and sweeps nothing, where the app may not ask how jobs end.
+        """
+        self._tables.check_access(deadline)
         now = self._clock.now()
         tables = self._tables.all(deadline)
         over = {name for name, table in tables.items() if not table.runs}
@@ -190,16 +196,21 @@ class JobRunner:
                 raise NoRoomError(wait, f"{count} {what}, so no further one is started now")
 
     def _finished(self, name: str, window: Window, until: float, deadline: float) -> int:
-        """Return how many rows a job found, once it is over; its limit where it was ended there."""
+        """Return how many rows a job found, once it is over; its limit where it was ended there.
+
+        One that was ended otherwise before it was done, as by somebody who cancelled it, has failed, though
+        its table and its operation may both say that it succeeded: only its progress tells.
+        """
         table, operation = poll(lambda: self._look(name, deadline), self._clock, until, PATIENCE)
         if operation is not None and operation.is_cut_off:
             return self._search.limit
+        told: list[JobTable | Operation] = [table] if operation is None else [table, operation]
+        rows = next((each.ingested for each in told if each.ingested is not None), None)
+        progress = min((each.progress for each in told if each.progress is not None), default=_ALL)
+        if progress < _ALL and (rows is None or rows < self._search.limit):
+            self._fail(name, "Incomplete", f"it ended when {progress:g} % of it were done", deadline)
         self._ledger.mark(name, "done")
-        if table.ingested is not None:
-            return table.ingested
-        if operation is not None and operation.ingested is not None:
-            return operation.ingested
-        return self._counted(name, window, deadline)
+        return self._counted(name, window, deadline) if rows is None else rows
 
     def _counted(self, name: str, window: Window, deadline: float) -> int:
         """Return how many rows a job's table has, where the service does not say: the job is paid for.
@@ -223,7 +234,9 @@ class JobRunner:
         if table.state == "Deleting":
             self._ledger.mark(name, "dropped")
             raise NotReadyError(MINUTE, f"the table {name} is being deleted")
-        operation = self._operation(table, entry, deadline)
+        operation = self._tables.operation(table, entry.operation if entry else None, deadline)
+        if operation is not None and operation.has_failed:
+            self._fail(name, operation.status, operation.error, deadline)
         goes_on = operation is not None and operation.goes_on
         if table.state == "Succeeded" and not goes_on:
             return table, operation
@@ -233,22 +246,18 @@ class JobRunner:
         state = operation.status if goes_on and operation else table.state
         return Waiting(f"the search job {name} goes on ({state})")
 
-    def _operation(self, table: JobTable, entry: Entry | None, deadline: float) -> Operation | None:
-        """Return a job's operation, which tells what its table does not: how much it found, and a failure.
+    def _fail(self, name: str, code: str, why: str, deadline: float) -> NoReturn:
+        """Delete a failed job's table, write the failure down, and raise ServiceError.
 
-        A failure is not met by another job at once, because each is counted and billed.
+        It is not met by another job at once, because each is counted and billed.
         """
-        operation = self._tables.operation(table, entry.operation if entry else None, deadline)
-        if operation is None or not operation.has_failed:
-            return operation
-        name = entry.table if entry else table.name
         self._tables.delete(name, deadline)
         self._ledger.fail(name)
         raise ServiceError(
             "Log Analytics",
             status=200,
-            code=operation.status,
-            message=f"the search job {name} failed: {operation.error}",
+            code=code,
+            message=f"the search job {name} failed: {why}",
             request_id=None,
             retryable=False,
         )

@@ -20,14 +20,22 @@ from shared.windows import SECOND
 _VERSION = "api-version=2022-10-01"
 _SUFFIX = "_SRCH"
 _AGAIN_SECONDS = 300.0
+_STATUS_ACTION = "Microsoft.OperationalInsights/locations/operationstatuses/read"
 _NEEDS = (
     "the app needs Microsoft.OperationalInsights/workspaces/read, tables/read, tables/write, tables/delete "
-    "and searchJobs/write on the workspace, which the role Log Analytics Contributor holds, and may query it"
+    "and searchJobs/write on the workspace, which the role Log Analytics Contributor holds, and may query "
+    f"it; and {_STATUS_ACTION} on its subscription"
 )
+_NEEDS_STATUS = (
+    f"the app needs {_STATUS_ACTION} on the subscription {{}}, where Azure says how search jobs ended, and "
+    "which no role on the workspace reaches; no job is started without it"
+)
+_NO_OPERATION = "00000000-0000-0000-0000-000000000000"
 
 
 class _Statistics(msgspec.Struct, rename="camel"):
     ingested_records: int | None = None
+    progress: float | None = None
 
 
 class _SearchResults(msgspec.Struct, rename="camel"):
@@ -73,13 +81,14 @@ class _Workspace(msgspec.Struct):
 class JobTable:
     """A job's table: its ``state`` ("Updating", "InProgress", "Succeeded", "Deleting"), and what it holds.
 
-    ``ingested`` is None where the service does not say so here. ``operation`` is the id of its long-running
-    operation.
+    ``ingested`` (records) and ``progress`` (percent) are None where the service does not say so here.
+    ``operation`` is the id of its long-running operation.
     """
 
     name: str
     state: str
     ingested: int | None
+    progress: float | None
     operation: str | None
 
     @property
@@ -90,10 +99,14 @@ class JobTable:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A job's long-running operation: ``status``, the records that it found, and why it failed."""
+    """A job's long-running operation: ``status``, and why it failed.
+
+    ``ingested`` (records) and ``progress`` (percent) are None where the service does not say so here.
+    """
 
     status: str
     ingested: int | None
+    progress: float | None
     error: str
 
     @property
@@ -122,7 +135,10 @@ class JobTables:
     def __init__(self, send: Send, workspace: str) -> None:
         self._send = send
         self._workspace = arm_ids.path(workspace)
+        self._subscription = "/".join(self._workspace.split("/")[:3])
+        self._needs_status = _NEEDS_STATUS.format(self._subscription)
         self._location: str | None = None
+        self._may_ask = False  # how an operation ended
         self.served_at: int | None = None
         """The service's own time (ticks) at its last answer."""
 
@@ -185,17 +201,15 @@ class JobTables:
     def operation(self, table: JobTable, address: str | None, deadline: float) -> Operation | None:
         """Return a job's operation, whose address is what ``create`` returned.
 
-        Where nobody saw that answer the address follows from the operation's id; that is worth the asking
-        only where the table does not say what it holds. None where there is no telling.
+        Where nobody saw that answer the address follows from the operation's id. A table that says how much
+        it holds does not say whether its job failed. None where there is no telling.
         """
-        if address is None and table.operation is not None and table.ingested is None:
-            subscription = "/".join(self._workspace.split("/")[:3])
-            place = f"{subscription}/providers/Microsoft.OperationalInsights/locations/{self._at(deadline)}"
-            address = f"{place}/operationstatuses/{quote(table.operation, safe='')}?{_VERSION}"
+        if address is None and table.operation is not None:
+            address = self._status_of(table.operation, deadline)
         if address is None:
             return None
         try:
-            response = self._ask(Request("GET", address, deadline=deadline))
+            response = self._ask(Request("GET", address, deadline=deadline), self._needs_status)
         except ServiceError as error:
             if error.status == 404:
                 return None
@@ -208,8 +222,29 @@ class JobTables:
         return Operation(
             answer.status,
             statistics.ingested_records if statistics else None,
+            statistics.progress if statistics else None,
             f"{code}: {message}" if answer.error else "no reason is given",
         )
+
+    def check_access(self, deadline: float) -> None:
+        """Raise DeniedError where the app may not ask how jobs end: what they find would be paid for in vain.
+
+        It asks, once, for an operation that there is not. Access is checked first, so that any answer but a
+        refusal says that there is access.
+        """
+        if self._may_ask:
+            return
+        request = Request("GET", self._status_of(_NO_OPERATION, deadline), deadline=deadline)
+        try:
+            self._ask(request, self._needs_status)
+        except ServiceError as error:
+            if isinstance(error, DeniedError):
+                raise
+        self._may_ask = True
+
+    def _status_of(self, operation: str, deadline: float) -> str:
+        place = f"{self._subscription}/providers/Microsoft.OperationalInsights/locations/{self._at(deadline)}"
+        return f"{place}/operationstatuses/{quote(operation, safe='')}?{_VERSION}"
 
     def _at(self, deadline: float) -> str:
         """Return the workspace's region, where its operations are."""
@@ -221,12 +256,12 @@ class JobTables:
     def _target(self, name: str) -> str:
         return f"{self._workspace}/tables/{name}?{_VERSION}"
 
-    def _ask(self, request: Request) -> Response:
+    def _ask(self, request: Request, needs: str = _NEEDS) -> Response:
         try:
             response = self._send(request)
         except ServiceError as error:
             if error.status in {401, 403}:  # 401 also after a new token
-                raise DeniedError.of(error, _NEEDS) from error
+                raise DeniedError.of(error, needs) from error
             raise
         self.served_at = served_at(response.headers) or self.served_at
         return response
@@ -245,6 +280,7 @@ def _job_table(table: _Table) -> JobTable:
         table.name,
         properties.provisioning_state,
         statistics.ingested_records if statistics else None,
+        statistics.progress if statistics else None,
         described.azure_async_operation_id if described else None,
     )
 

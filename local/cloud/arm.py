@@ -93,11 +93,12 @@ def raise_fault(fault: Fault | None, now: float, client_id: str, request: Reques
     if fault.kind == "expired_token":
         raise expired_token()
     if fault.kind == "403":
-        action = "read" if request.method == "GET" else "write"
+        kind = "locations/operationstatuses" if "/operationstatuses/" in request.path else "workspaces/tables"
+        action = f"Microsoft.OperationalInsights/{kind}/{'read' if request.method == 'GET' else 'write'}"
         message = (
             f"The client '{client_id}' with object id '{client_id}' does not have authorization to perform "
-            f"action 'Microsoft.OperationalInsights/workspaces/tables/{action}' over scope '{request.path}' "
-            "or the scope is invalid. If access was recently granted, please refresh your credentials."
+            f"action '{action}' over scope '{request.path}' or the scope is invalid. If access was recently "
+            "granted, please refresh your credentials."
         )
         raise ArmError(403, "AuthorizationFailed", message, headers)
     if fault.kind == "429":

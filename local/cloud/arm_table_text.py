@@ -48,7 +48,7 @@ def job_document(workspace: Workspace, job: Job, limits: TableLimits) -> dict[st
     return _document(workspace, job.table, "Analytics", schema, job.state, more)
 
 
-def operation_document(path: str, operation: str, job: Job) -> dict[str, Any]:
+def operation_document(path: str, operation: str, job: Job, limits: TableLimits) -> dict[str, Any]:
     """The status of a long-running operation on a job's table."""
     document: dict[str, Any] = {"id": path, "name": operation, "startTime": format_instant(job.started)}
     if operation == job.deletion:
@@ -57,7 +57,9 @@ def operation_document(path: str, operation: str, job: Job) -> dict[str, Any]:
         status, ended, properties = job.state, job.ended, {"resultStatistics": _statistics(job)}
     if ended is None:
         return {**document, "status": status}
-    return {**document, "status": "Succeeded", "endTime": format_instant(ended), "properties": properties}
+    cancelled = job.cancelled and operation == job.operation
+    status = limits.job_cancelled if cancelled else "Succeeded"
+    return {**document, "status": status, "endTime": format_instant(ended), "properties": properties}
 
 
 def _statistics(job: Job) -> dict[str, Any]:

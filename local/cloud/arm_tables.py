@@ -5,7 +5,8 @@ and the recorded sessions of Azure/azure-cli (``test_monitor_log_analytics_works
 and long-running operations) and Azure/azure-powershell (``TestSearchTableCrud``: the 404).
 
 Inferred, because no source says: 409 for a table that exists already or is still being made, 429 for too many
-jobs and 400 for too many tables, and the codes and words of these and of refused queries.
+jobs and 400 for too many tables, 404 for an operation that there is not, and the codes and words of these and
+of refused queries.
 """
 
 import re
@@ -228,7 +229,7 @@ class ArmTables:
     def _operation(self, operation: str, request: Request, limits: Limits) -> Answer:
         for jobs in self._jobs.values():
             if job := jobs.of_operation(operation, limits):
-                return json_answer(200, operation_document(request.path, operation, job))
+                return json_answer(200, operation_document(request.path, operation, job, limits))
         raise arm.ArmError(404, "NotFound", f"There is no operation '{operation}'.")
 
     def _result(self, workspace: Workspace, table: str, operation: str, limits: Limits) -> Answer:

@@ -66,8 +66,9 @@ class Search:
 class Job:
     """One job and its result table. What changes is its state; ticks are instants.
 
-    `found` is how many rows the job has, `scanned` how many bytes its source had in the range. `operation`
-    is the id of the job's long-running operation, and `deletion` that of the table's deletion.
+    `found` is how many rows the job has, `scanned` how many bytes its source had in the range. `progress` is
+    how far it is, or came, in percent. `operation` is the id of the job's long-running operation, and
+    `deletion` that of the table's deletion.
     """
 
     table: str
@@ -82,13 +83,10 @@ class Job:
     ended: int | None = None
     looks: int = 0
     ingested: int = 0
+    progress: float = 0.0
+    cancelled: bool = False
     deletion: str | None = None
     deleted: int | None = None
-
-    @property
-    def progress(self) -> float:
-        """How far it is, in percent."""
-        return {"Updating": 0.0, "InProgress": 50.0}.get(self.state, 100.0)
 
 
 class SearchJobs:
@@ -143,10 +141,11 @@ class SearchJobs:
             return job
 
     def cancel(self, job: Job) -> None:
-        """Stop a job that runs: its table keeps the rows that it has so far."""
+        """Stop a job that runs: its table keeps the rows that it has so far, and it its progress."""
         with self._lock:
             if job.state == "Updating":
                 self._begin(job)
+            job.cancelled = True
             self._end(job)
 
     def delete(self, job: Job) -> str:
@@ -208,13 +207,14 @@ class SearchJobs:
             if job.state == "Updating":
                 self._begin(job)
             self._pour(job, job.found)
+            job.progress = 100.0
             self._end(job)
 
     def _begin(self, job: Job) -> None:
         """Make the table, with half of the rows."""
         self._workspace.store.create(job.table, job.columns)
         self._pour(job, job.found // 2)
-        job.state = "InProgress"
+        job.state, job.progress = "InProgress", 50.0
 
     def _end(self, job: Job) -> None:
         self._workspace.store.change(f"DROP TABLE {quoted(_stage(job.table))}")

@@ -16,6 +16,10 @@ JobShape = Literal["specified", "recorded", "sample"]
 was recorded in 2022 and 2023 (under ``schema``, no statistics), or as in the sample of "Run search jobs in
 Azure Monitor" (the same, with dates like ``Mon, 01 Nov 2021 16:38:01 GMT``)."""
 
+JobCancelled = Literal["Succeeded", "Canceled"]
+"""The status with which the operation of a cancelled search job ends. Which it is no source says; a table has
+no state for it, so that its own is "Succeeded", beside the progress that the job had."""
+
 
 @dataclass(frozen=True)
 class TableLimits:
@@ -35,7 +39,8 @@ class TableLimits:
     deleted table is gone after `delete_polls` looks. `job_records` is the most that a job returns,
     `job_running` how many run at one time, `job_tables` how many result tables there may be, and
     `jobs_a_day` how many may be started in 24 hours, all for one workspace ("Run search jobs in Azure
-    Monitor"). `job_shape` is how the Tables API describes a job.
+    Monitor"). `job_shape` is how the Tables API describes a job, and `job_cancelled` how one ends that is
+    cancelled.
 
     Raises ValueError for a word that is not one of the type's.
     """
@@ -55,6 +60,7 @@ class TableLimits:
     job_tables: int = 200
     jobs_a_day: int = 200
     job_shape: JobShape = "specified"
+    job_cancelled: JobCancelled = "Succeeded"
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
@@ -62,5 +68,7 @@ class TableLimits:
             raise ValueError(f"no arm_partial {self.arm_partial!r}; {', '.join(get_args(ArmPartial))}")
         if self.job_shape not in get_args(JobShape):
             raise ValueError(f"no job_shape {self.job_shape!r}; {', '.join(get_args(JobShape))}")
+        if self.job_cancelled not in get_args(JobCancelled):
+            raise ValueError(f"no job_cancelled {self.job_cancelled!r}; {', '.join(get_args(JobCancelled))}")
         if unknown := set(self.plans.values()) - PLANS:
             raise ValueError(f"no table plan {', '.join(unknown)}; {', '.join(sorted(PLANS))}")

@@ -252,14 +252,35 @@ def test_operations_can_be_followed(jobs: Caller) -> None:
     assert jobs.call("GET", result, ARM).json()["name"] == "A_SRCH"
 
 
-def test_a_job_can_be_cancelled(jobs: Caller) -> None:
-    """It keeps what it has; a job at its end cannot be cancelled."""
-    put(jobs, "A_SRCH", "Event | where Source == 'job'")
+@pytest.mark.parametrize("status", ["Succeeded", "Canceled"])
+def test_a_job_can_be_cancelled(jobs: Caller, status: str) -> None:
+    """It keeps what it has, and says how far it came; a job at its end cannot be cancelled."""
+    jobs.cloud.set_limits(job_cancelled=status)
+    operation = put(jobs, "A_SRCH", "Event | where Source == 'job'").headers["Azure-AsyncOperation"]
     assert call(jobs, "POST", "A_SRCH/cancelSearch").status_code == 200
-    assert finished(jobs, "A_SRCH")["properties"]["resultStatistics"]["ingestedRecords"] == 5
+    statistics = finished(jobs, "A_SRCH")["properties"]["resultStatistics"]
+    assert (statistics["ingestedRecords"], statistics["progress"]) == (5, 50.0)
+    document = jobs.call("GET", operation, ARM).json()
+    assert (document["status"], document["properties"]["resultStatistics"]) == (status, statistics)
     assert jobs.rows("A_SRCH | count") == [[5]]
     assert call(jobs, "POST", "A_SRCH/cancelSearch").status_code == 400
     assert call(jobs, "POST", "B_SRCH/cancelSearch").status_code == 404
+    with pytest.raises(ValueError, match="no job_cancelled 'Gone'"):
+        jobs.cloud.set_limits(job_cancelled="Gone")
+
+
+def test_an_operation_that_there_is_not_is_not_found(jobs: Caller) -> None:
+    """Unless the app may not ask: that is refused first, by the action's name, on the subscription."""
+    subscription = "/".join(jobs.cloud.workspace_resource_ids[0].split("/")[:3])
+    place = f"{subscription}/providers/Microsoft.OperationalInsights/locations/westeurope/operationstatuses"
+    path = f"{place}/00000000-0000-0000-0000-000000000000?{VERSION}"
+    answer = jobs.call("GET", path, ARM)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NotFound")
+    jobs.cloud.fail("resource_manager", "403", path="operationstatuses", count=None)
+    answer = jobs.call("GET", path, ARM)
+    assert answer.status_code == 403
+    assert "'Microsoft.OperationalInsights/locations/operationstatuses/read'" in answer.text
+    assert call(jobs, "GET").status_code == 200
 
 
 def test_the_number_of_jobs_is_limited(jobs: Caller, clock: Clock) -> None:

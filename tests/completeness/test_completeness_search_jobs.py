@@ -157,10 +157,29 @@ def test_a_job_that_takes_long_is_picked_up_again(world: World) -> None:
     assert len(puts(world)) == len({each["query"] for each in puts(world)})
 
 
+@pytest.mark.parametrize("shape", ["specified", "recorded"])
+@pytest.mark.parametrize("status", ["Succeeded", "Canceled"])
+def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str, shape: str) -> None:
+    """Its table keeps half of the rows and says that it succeeded; the window has another job later."""
+    world.cloud.set_limits(job_seconds=1800.0, job_cancelled=status, job_shape=shape)
+    world.start(job(world))
+    world.drain()
+    names = left(world)
+    assert names
+    send = world.app._tools.connect("arm")
+    (workspace,) = world.cloud.workspace_resource_ids
+    for name in names:
+        send(Request("POST", f"{workspace}/tables/{name}/cancelSearch?api-version=2022-10-01", b""))
+    world.cloud.set_limits(job_seconds=0.0)
+    run(world, hours=0.3)
+    world.check(source(world), end="12:00")
+    assert len(puts(world)) >= 2 * len(names)
+
+
 FAULTS = ["500", "429", "drop", "truncate"]
 
 
-@pytest.mark.parametrize("nth", range(1, 9))
+@pytest.mark.parametrize("nth", range(1, 11))
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_at_any_request_loses_and_doubles_nothing(world: World, fault: str, nth: int) -> None:
     """Whichever of Resource Manager's answers fails, the rows land once, and no job is run in vain."""
@@ -202,7 +221,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> list[
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("nth", range(1, 17))
+@pytest.mark.parametrize("nth", range(1, 19))
 def test_a_crash_at_any_request_loses_and_doubles_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, nth: int, after: bool
 ) -> None:
@@ -292,6 +311,40 @@ def test_a_missing_permission_says_what_to_grant(world: World) -> None:
     assert world.landed() == []
     with pytest.raises(DeniedError, match="Log Analytics Contributor"):
         list(world.app.open_source(_export(world)).read(_reading(world)))
+
+
+def test_no_job_is_started_whose_end_may_not_be_asked(world: World) -> None:
+    """A role on the workspace does not reach operations; once one on the subscription does, all rows land."""
+    world.cloud.fail("resource_manager", "403", path="operationstatuses", count=None)
+    world.start(job(world))
+    for _ in range(3):
+        world.drain()
+        world.pass_time(2)
+    assert puts(world) == []
+    (rest,) = world.documents("events/denied.json")
+    assert "Microsoft.OperationalInsights/locations/operationstatuses/read on the sub" in rest["error"]
+    world.cloud.clear_faults()
+    run(world, hours=1)
+    world.check(source(world), end="12:00")
+
+
+def test_a_job_survives_that_its_end_may_not_be_asked_any_more(world: World) -> None:
+    """The permission goes while jobs run: they are paid for, and read once it is back."""
+    world.cloud.set_limits(job_seconds=1800.0)
+    world.start(job(world))
+    world.drain()
+    started = puts(world)
+    assert started
+    world.cloud.fail("resource_manager", "403", path="operationstatuses", count=None)
+    for _ in range(4):
+        world.pass_time(1)
+        world.drain()
+    assert (world.landed(), puts(world)) == ([], started)
+    world.cloud.clear_faults()
+    run(world, hours=1)
+    world.check(source(world), end="12:00")
+    queries = [each["query"] for each in puts(world)]
+    assert len(queries) == len(set(queries))
 
 
 def _export(world: World) -> Export:

@@ -32,21 +32,22 @@ def tables(*answers: object) -> tuple[JobTables, ListSend]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "ingested", "operation"),
+    ("answer", "ingested", "progress", "operation"),
     [
-        (table(), None, None),
-        (table(resultStatistics={"progress": 100.0, "ingestedRecords": 7}), 7, None),
-        (table(searchResults={"query": "x", "azureAsyncOperationId": "o"}), None, "o"),
-        (table(schema={"searchResults": {"query": "x", "azureAsyncOperationId": "o"}}), None, "o"),
-        (table(schema={"columns": []}, searchResults=None, resultStatistics=None), None, None),
+        (table(), None, None, None),
+        (table(resultStatistics={"progress": 99.5, "ingestedRecords": 7}), 7, 99.5, None),
+        (table(resultStatistics={"progress": 100}), None, 100.0, None),
+        (table(searchResults={"query": "x", "azureAsyncOperationId": "o"}), None, None, "o"),
+        (table(schema={"searchResults": {"query": "x", "azureAsyncOperationId": "o"}}), None, None, "o"),
+        (table(schema={"columns": []}, searchResults=None, resultStatistics=None), None, None, None),
     ],
 )
 def test_a_table_is_read_in_every_shape(
-    answer: dict[str, Any], ingested: int | None, operation: str | None
+    answer: dict[str, Any], ingested: int | None, progress: float | None, operation: str | None
 ) -> None:
     """As it is specified, as it was recorded, and as the documentation's sample has it."""
     found, send = tables(answer)
-    assert found.get("A_SRCH", 9.0) == JobTable("A_SRCH", "Succeeded", ingested, operation)
+    assert found.get("A_SRCH", 9.0) == JobTable("A_SRCH", "Succeeded", ingested, progress, operation)
     assert (send.requests[0].method, send.requests[0].target, send.requests[0].deadline) == (
         "GET",
         TABLE,
@@ -127,19 +128,22 @@ def test_a_table_is_deleted() -> None:
     assert {(request.method, request.target) for request in send.requests} == {("DELETE", TABLE)}
 
 
+SILENT = JobTable("A_SRCH", "Succeeded", None, None, None)
 FAILED = {"status": "Failed", "error": {"code": "Timeout", "message": "24 hours"}}
 
 
 @pytest.mark.parametrize(
     ("answer", "expected", "failed", "cut"),
     [
-        ({"status": "Succeeded", "properties": {"resultStatistics": {"ingestedRecords": 3}}},
-         Operation("Succeeded", 3, "no reason is given"), False, False),
-        ({"status": "InProgress"}, Operation("InProgress", None, "no reason is given"), False, False),
-        ({"status": "PartialSuccess"}, Operation("PartialSuccess", None, "no reason is given"), False, True),
-        (FAILED, Operation("Failed", None, "Timeout: 24 hours"), True, False),
+        ({"status": "Succeeded",
+          "properties": {"resultStatistics": {"ingestedRecords": 3, "progress": 50.0}}},
+         Operation("Succeeded", 3, 50.0, "no reason is given"), False, False),
+        ({"status": "InProgress"}, Operation("InProgress", None, None, "no reason is given"), False, False),
+        ({"status": "PartialSuccess"},
+         Operation("PartialSuccess", None, None, "no reason is given"), False, True),
+        (FAILED, Operation("Failed", None, None, "Timeout: 24 hours"), True, False),
         ({"status": "Canceled", "properties": {}},
-         Operation("Canceled", None, "no reason is given"), True, False),
+         Operation("Canceled", None, None, "no reason is given"), True, False),
     ],
 )  # fmt: skip
 def test_an_operation_tells_what_a_table_does_not(
@@ -147,7 +151,7 @@ def test_an_operation_tells_what_a_table_does_not(
 ) -> None:
     """How much was found, and whether the job failed, for which a table has no state."""
     found, send = tables(answer)
-    operation = found.operation(JobTable("A_SRCH", "Succeeded", None, None), "/address", 9.0)
+    operation = found.operation(SILENT, "/address", 9.0)
     assert operation == expected
     assert (operation.has_failed, operation.is_cut_off) == (failed, cut)
     assert send.requests[0].target == "/address"
@@ -168,15 +172,16 @@ def test_an_operation_tells_what_a_table_does_not(
 )
 def test_an_operation_goes_on_until_it_says_otherwise(status: str, goes_on: bool) -> None:
     """Whatever it is called meanwhile; where no status is given it says nothing."""
-    assert Operation(status, None, "").goes_on is goes_on
+    assert Operation(status, None, None, "").goes_on is goes_on
 
 
-def test_an_address_that_nobody_saw_follows_from_the_id() -> None:
-    """The workspace's region completes it; it is asked for once."""
+@pytest.mark.parametrize("ingested", [None, 3])
+def test_an_address_that_nobody_saw_follows_from_the_id(ingested: int | None) -> None:
+    """The workspace's region completes it; it is asked for once. What a table holds makes no difference."""
     found, send = tables(
         {"location": "westeurope", "properties": {}}, {"status": "Succeeded"}, {"status": "x"}
     )
-    lost = JobTable("A_SRCH", "Succeeded", None, "o 1")
+    lost = JobTable("A_SRCH", "Succeeded", ingested, None, "o 1")
     assert found.operation(lost, None, 9.0) is not None
     assert found.operation(lost, None, 9.0) is not None
     assert [request.target for request in send.requests] == [
@@ -186,11 +191,10 @@ def test_an_address_that_nobody_saw_follows_from_the_id() -> None:
     ]
 
 
-@pytest.mark.parametrize("known", [JobTable("A", "x", 3, "o"), JobTable("A", "x", None, None)])
-def test_an_address_that_is_not_needed_or_not_known_is_not_asked(known: JobTable) -> None:
-    """A table that says what it holds needs no operation."""
+def test_an_address_that_is_not_known_is_not_asked() -> None:
+    """The table of the documentation's sample does not name its operation."""
     found, send = tables()
-    assert found.operation(known, None, 9.0) is None
+    assert found.operation(SILENT, None, 9.0) is None
     assert send.requests == []
 
 
@@ -198,7 +202,34 @@ def test_an_operation_may_be_forgotten() -> None:
     """After some days the service does not know it any more."""
     found, _ = tables(NOTHING, Response(204, {}, b""))
     for _ in range(2):
-        assert found.operation(JobTable("A", "Succeeded", None, None), "/address", 9.0) is None
+        assert found.operation(SILENT, "/address", 9.0) is None
+
+
+@pytest.mark.parametrize("answer", [NOTHING, service_error(400), service_error(500), {"status": "Succeeded"}])
+def test_access_to_operations_is_checked_once(answer: object) -> None:
+    """With one that there is not; any answer but a refusal says that they may be asked for."""
+    found, send = tables({"location": "westeurope"}, answer)
+    found.check_access(9.0)
+    found.check_access(9.0)
+    assert [request.target for request in send.requests] == [
+        f"{WORKSPACE}?api-version=2022-10-01",
+        f"{OPERATION}/00000000-0000-0000-0000-000000000000?api-version=2022-10-01",
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_operations_names_the_action_and_its_scope(status: int) -> None:
+    """A role on the workspace does not hold it there; a refusal is not remembered."""
+    refusal = service_error(status)
+    found, _ = tables({"location": "westeurope"}, refusal, refusal, NOTHING, refusal)
+    action = "Microsoft.OperationalInsights/locations/operationstatuses/read"
+    needs = f"{action} on the subscription {SUBSCRIPTION}"
+    for _ in range(2):
+        with pytest.raises(DeniedError, match=needs):
+            found.check_access(9.0)
+    found.check_access(9.0)
+    with pytest.raises(DeniedError, match=needs):
+        found.operation(SILENT, "/address", 9.0)
 
 
 CALLS: dict[str, Callable[[JobTables], object]] = {
@@ -214,7 +245,7 @@ CALLS: dict[str, Callable[[JobTables], object]] = {
 def test_a_missing_permission_says_what_to_grant(call: str, status: int) -> None:
     """Each refusal names the actions and the role, also where the token itself is not taken."""
     found, _ = tables(service_error(status))
-    with pytest.raises(DeniedError, match=r"searchJobs/write.*Log Analytics Contributor"):
+    with pytest.raises(DeniedError, match=r"searchJobs/write.*Log Analytics Contributor.*subscription"):
         CALLS[call](found)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from shared import job_runner
 from shared.errors import (
+    DeniedError,
     ExportError,
     IncompleteAnswerError,
     NoRoomError,
@@ -25,10 +26,12 @@ from shared.windows import HOUR, SECOND, parse_instant
 from tests.parts.fakes import FakeClock
 from tests.parts.memory_container import MemoryContainer
 from tests.unit.fakes import service_error, tools
-from tests.unit.test_arm_ids import WORKSPACE
+from tests.unit.test_arm_ids import SUBSCRIPTION, WORKSPACE
 
 TEN = parse_instant("2022-11-21T10:00:00")
 WINDOW = Window(TEN, TEN + HOUR)
+OPERATIONS = f"{SUBSCRIPTION}/providers/Microsoft.OperationalInsights/locations/westeurope/operationstatuses"
+NO_OPERATION = "00000000-0000-0000-0000-000000000000"
 COLUMNS = ["_OriginalTimeGenerated", "n", "TimeGenerated", "_OriginalType", "Type", "_OriginalItemId"]
 
 
@@ -36,8 +39,10 @@ class Service:
     """Resource Manager and the query API for one workspace, on a clock of ours.
 
     ``rows`` are the ticks at which the source has rows. A job takes ``looks`` looks; ``shown`` is how many of
-    its rows the query API shows (None: all). ``lost`` are methods whose next answer is lost on its way. While
-    it ``keeps`` tables none is deleted.
+    its rows the query API shows (None: all). A job that is started now ends at ``progress`` (percent), and
+    its operation with ``status``; ``counts`` is where its numbers are. ``lost`` are methods whose next answer
+    is lost on its way. While it ``keeps`` tables none is deleted. While it is ``closed`` nobody may ask for
+    operations.
     """
 
     def __init__(self, clock: FakeClock, rows: list[int]) -> None:
@@ -47,6 +52,8 @@ class Service:
         self.shown: int | None = None
         self.counts = "table"
         self.status = "Succeeded"
+        self.progress = 100.0
+        self.closed = False
         self.lost: list[str] = []
         self.keeps = False
         self.tables: dict[str, dict[str, Any]] = {}
@@ -70,7 +77,7 @@ class Service:
             raise TransportError("the answer was lost")
         return answer
 
-    def _put(self, path: str, name: str, request: Request) -> Response:
+    def _put(self, _path: str, name: str, request: Request) -> Response:
         if name in self.tables:
             raise service_error(409)
         search = json.loads(request.body or b"")["properties"]["searchResults"]
@@ -78,8 +85,8 @@ class Service:
         window = Window(parse_instant(first), parse_instant(last))
         self.found.append(window)
         count = min(search["limit"], sum(window.start <= row < window.end for row in self.rows))
-        self.tables[name] = {"looks": 0, "count": count, "window": window}
-        return Response(202, {"azure-asyncoperation": f"https://arm{path}/operation?v"}, b"")
+        self.tables[name] = {"looks": 0, "count": count, "progress": self.progress, "window": window}
+        return Response(202, {"azure-asyncoperation": f"https://arm{OPERATIONS}/of-{name}?v"}, b"")
 
     def _delete(self, _path: str, name: str, _request: Request) -> Response:
         if self.keeps:
@@ -92,20 +99,31 @@ class Service:
         if name == "tables":
             mine = [{"name": each, "properties": self._properties(each)} for each in self.tables]
             return self._answer({"value": [*mine, *self.others]})
-        if name == "operation":
-            statistics = {"ingestedRecords": self.tables[path.split("/")[-2]]["count"]}
-            told = {"resultStatistics": statistics} if self.counts == "operation" else {}
-            return self._answer({"status": self.status, "error": {"code": "Odd"}, "properties": told})
+        if path == WORKSPACE:
+            return self._answer({"location": "westeurope"})
+        if path.startswith(OPERATIONS):
+            return self._operation(name.removeprefix("of-"))
         if name not in self.tables:
             raise service_error(404)
         self.tables[name]["looks"] += 1
         return self._answer({"name": name, "properties": self._properties(name)})
 
+    def _operation(self, name: str) -> Response:
+        if self.closed:
+            raise service_error(403)
+        if name not in self.tables:
+            raise service_error(404)
+        told = self._statistics(name) if self.counts == "operation" else {}
+        return self._answer({"status": self.status, "error": {"code": "Odd"}, "properties": told})
+
     def _properties(self, name: str) -> dict[str, Any]:
+        state = "Succeeded" if self.tables[name]["looks"] > self.looks else "InProgress"
+        told = self._statistics(name) if self.counts == "table" else {}
+        return {"provisioningState": state, "searchResults": {"azureAsyncOperationId": f"of-{name}"}, **told}
+
+    def _statistics(self, name: str) -> dict[str, Any]:
         table = self.tables[name]
-        state = "Succeeded" if table["looks"] > self.looks else "InProgress"
-        told = {"resultStatistics": {"ingestedRecords": table["count"]}} if self.counts == "table" else {}
-        return {"provisioningState": state, **told}
+        return {"resultStatistics": {"ingestedRecords": table["count"], "progress": table["progress"]}}
 
     def _answer(self, document: object) -> Response:
         headers = {}
@@ -178,7 +196,10 @@ def test_a_job_finds_the_window() -> None:
     (batch,) = world.read()
     (name,) = world.service.tables
     assert len(batch.rows) == batch.total == 10
-    assert world.service.asked[:3] == [f"GET {name}", "GET tables", f"PUT {name}"]
+    workspace = WORKSPACE.rpartition("/")[2]
+    assert world.service.asked[:5] == [
+        f"GET {name}", f"GET {workspace}", f"GET {NO_OPERATION}", "GET tables", f"PUT {name}",
+    ]  # fmt: skip
     assert world.service.found == [WINDOW]
     assert world.ledger() == {name: "done"}
 
@@ -208,6 +229,80 @@ def test_a_lost_answer_does_not_start_a_job_twice() -> None:
     with pytest.raises(TransportError):
         world.read()
     assert list(world.ledger().values()) == ["starting"]
+    assert world.read_at_last() == 10
+    assert len(world.service.found) == 1
+
+
+@pytest.mark.parametrize("lost", ["answer", "ledger"])
+@pytest.mark.parametrize("status", ["Failed", "Canceled"])
+def test_what_was_lost_does_not_hide_a_failure(status: str, lost: str) -> None:
+    """A table that succeeded and says how much it holds does not say that its job died halfway."""
+    world = World()
+    world.service.looks = 40
+    world.service.lost = ["PUT"] if lost == "answer" else []
+    with pytest.raises((TransportError, NotReadyError)):
+        world.read()
+    if lost == "ledger":
+        world.documents = MemoryContainer()
+    (table,) = world.service.tables.values()
+    table["count"] = 5
+    world.service.looks, world.service.status = 1, status
+    with pytest.raises(ServiceError, match="Odd"):
+        world.read_at_last()
+    world.service.status = "Succeeded"
+    assert world.read_at_last() == 10
+
+
+@pytest.mark.parametrize("counts", ["table", "operation"])
+def test_a_job_that_ended_before_it_was_done_is_thrown_away(counts: str) -> None:
+    """Somebody cancelled it: table and operation say that it succeeded, its progress that it did not."""
+    world = World()
+    world.service.counts = counts
+    world.service.progress = 50.0
+    with pytest.raises(ServiceError, match="50 %") as caught:
+        world.read_at_last()
+    assert not caught.value.retryable
+    assert world.service.tables == {}
+    assert list(world.ledger().values()) == ["dropped"]
+    world.service.progress = 100.0
+    assert world.read_at_last() == 10
+
+
+def test_a_job_ended_at_its_limit_is_halved_however_far_it_came() -> None:
+    """There it is over before it is done, and that is no failure."""
+    world = World(rows=10, limit=6)
+    world.service.looks, world.service.progress = 40, 60.0
+    with pytest.raises(NotReadyError):
+        world.read()
+    world.service.looks, world.service.progress = 1, 100.0  # as its halves are to end
+    assert world.read_at_last() == 10
+    assert len(world.service.found) == 3
+
+
+def test_no_job_is_paid_for_whose_end_may_not_be_asked() -> None:
+    """It is found out before the first one, and says what to grant; nothing is swept meanwhile."""
+    world = World()
+    world.read()
+    world.clock.advance("49h")
+    world.service.closed = True
+    action = "Microsoft.OperationalInsights/locations/operationstatuses/read on the subscription"
+    with pytest.raises(DeniedError, match=f"{action} {SUBSCRIPTION}"):
+        world.read(since=1)
+    assert len(world.service.found) == len(world.service.tables) == len(world.ledger()) == 1
+    world.service.closed = False
+    assert len(world.read(since=1)) == 1
+
+
+def test_a_job_is_not_thrown_away_because_its_end_may_not_be_asked() -> None:
+    """It is paid for: once the permission is back its rows are read."""
+    world = World()
+    world.service.looks = 40
+    with pytest.raises(NotReadyError):
+        world.read()
+    world.service.looks, world.service.closed = 1, True
+    with pytest.raises(DeniedError, match="operationstatuses/read"):
+        world.read()
+    world.service.closed = False
     assert world.read_at_last() == 10
     assert len(world.service.found) == 1
 
@@ -295,7 +390,7 @@ def test_room_that_is_not_there_does_not_wipe_out_failures() -> None:
         world.read()
     put = world.service._put
 
-    def full(path: str, name: str, request: Request) -> Response:  # noqa: ARG001  as the one it replaces
+    def full(_path: str, name: str, request: Request) -> Response:  # noqa: ARG001  as the one it replaces
         raise service_error(429)
 
     world.service._put = full  # type: ignore[method-assign]
