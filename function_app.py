@@ -18,7 +18,7 @@ import msgspec
 from shared import VERSION, messages
 from shared.errors import BadRequestError, ExportError
 from shared.model import Kind, Message
-from shared.problems import problem
+from shared.problems import problem, told_in_logs
 from shared.settings import Settings
 from shared.startup import read_settings
 
@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> func.FunctionApp:
     if settings.queries.enabled:
         app.register_functions(_queries(parts))
         app.register_functions(_query_work(parts))
+    app.register_functions(_query_care(parts))
     return app
 
 
@@ -148,7 +149,7 @@ def _http(parts: _Parts) -> func.Blueprint:
     def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
         from shared.openapi import document
 
-        return _answer(document(queries=parts.settings.queries.enabled))
+        return _answer(document(parts.settings.queries))
 
     return http
 
@@ -201,7 +202,7 @@ def _queries(parts: _Parts) -> func.Blueprint:
 
 
 def _query_work(parts: _Parts) -> func.Blueprint:
-    """Return the functions that carry out queries from the queue, and tend what they left."""
+    """Return the functions that carry out queries from the queue."""
     work = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
 
     @work.function_name("run_query")
@@ -214,15 +215,23 @@ def _query_work(parts: _Parts) -> func.Blueprint:
     def run_query_poison(job: func.QueueMessage) -> None:
         parts().query_runner.give_up(job.get_body().decode(errors="replace"))
 
-    @work.function_name("tend_queries")
-    @work.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
-    @work.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
+    return work
+
+
+def _query_care(parts: _Parts) -> func.Blueprint:
+    """Return the function that tends what queries left: also where none can be asked any more, it expires."""
+    care = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
+
+    @care.function_name("tend_queries")
+    @care.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
+    @care.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
     def tend_queries(timer: func.TimerRequest, jobs: Orders) -> None:  # noqa: ARG001
-        stalled = parts().query_statuses.tend()
-        if stalled:
+        app = parts()
+        stalled = app.query_statuses.tend()
+        if stalled and app.settings.queries.enabled:
             jobs.set(stalled)
 
-    return work
+    return care
 
 
 def _audit(parts: _Parts) -> func.Blueprint:
@@ -271,7 +280,7 @@ def _problems(handler: Callable[_P, func.HttpResponse]) -> Callable[_P, func.Htt
             return handler(*args, **kwargs)
         except ExportError as error:
             document, headers = problem(error)
-            _log.warning("request refused status=%s: %s", document["status"], error)
+            _log.warning("request refused status=%s: %s", document["status"], told_in_logs(error))
             return _answer(document, document["status"], "application/problem+json", headers)
 
     return handle

@@ -144,8 +144,8 @@ def without_render(text: str) -> str:
     for token, after in pairwise(found):
         if token.kind == "mark":
             depth += (token.text in "([{") - (token.text in ")]}")
-            if token.text == "|" and depth == 0:
-                step = token.start if after.text == "render" else None
+            if token.text in "|;" and depth == 0:
+                step = token.start if token.text == "|" and after.text == "render" else None
     return text if step is None else text[:step].rstrip()
 
 

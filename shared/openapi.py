@@ -11,9 +11,11 @@ from shared import VERSION, parameters
 from shared.auditor import BackfillBody, VerifyBody
 from shared.openapi_paths import Schema, array_of, object_of, paths, responses, to
 from shared.query import Result
+from shared.query_formats import available
 from shared.query_jobs import Status
+from shared.query_settings import QuerySettings
 from shared.query_status import QueryStatus
-from shared.question import Body, SavedBody
+from shared.question import MAX_TOP, Body, SavedBody
 
 _TYPES = (Body, SavedBody, Result, QueryStatus, VerifyBody, BackfillBody)
 
@@ -28,8 +30,8 @@ _INT64 = {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 _DOUBLE = {"type": "number", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 
 
-def document(*, queries: bool) -> Schema:
-    """Return the document; ``queries`` says whether on-demand queries are enabled."""
+def document(settings: QuerySettings) -> Schema:
+    """Return the document of an app whose on-demand queries have these settings."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,9 +41,9 @@ def document(*, queries: bool) -> Schema:
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}, {"code": []}],
-        "paths": paths(queries=queries),
+        "paths": paths(queries=settings.enabled),
         "components": {
-            "schemas": _of_types() | _of_exports() | _of_queries(),
+            "schemas": _of_types(settings) | _of_exports() | _of_queries(),
             "responses": responses(),
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
@@ -56,9 +58,10 @@ def document(*, queries: bool) -> Schema:
     }
 
 
-def _of_types() -> Schema:
+def _of_types(settings: QuerySettings) -> Schema:
     """Return the schemas of the types, with what their annotations do not say."""
     _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    forms = available()
     more: dict[str, Schema] = {
         "Result": {
             "status": {"enum": ["complete", "partial"]},
@@ -89,6 +92,8 @@ def _of_types() -> Schema:
             name: {
                 "start": {"format": "date-time"},
                 "end": {"format": "date-time"},
+                "top": {"minimum": 1, "maximum": min(MAX_TOP, settings.rows)},
+                "format": {"enum": [*forms, *dict.fromkeys(forms.values()), None]},
                 "parameters": {
                     "maxProperties": parameters.MOST,
                     "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.query_formats import FORMATS
+from shared.query_formats import available
 
 Schema = dict[str, Any]
 
@@ -294,13 +294,8 @@ def _asking(body: Schema, refusal: int, *parameters: Schema) -> Schema:
 
 def _content(json: Schema) -> Schema:
     """Return an answer's media types; those that are no JSON have no schema in JSON's terms."""
-    binary = {FORMATS["parquet"].media_type}
-    return {
-        format_.media_type: {"schema": json}
-        if format_.media_type == _JSON
-        else ({} if format_.media_type in binary else {"schema": _TEXT})
-        for format_ in FORMATS.values()
-    }
+    schemas = {"json": {"schema": json}, "parquet": {}}
+    return {media_type: schemas.get(name, {"schema": _TEXT}) for name, media_type in available().items()}
 
 
 def _json(description: str, schema: Schema, headers: Schema | None = None) -> Schema:

@@ -6,6 +6,7 @@ integer (``long``), another number (``real``) or an array (``dynamic``).
 Source: the Kusto documentation's "Scalar data types" and "let statement".
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,8 @@ from shared.windows import DAY, HOUR, MINUTE, SECOND, parse_instant
 
 MOST = 100
 """How many parameters a query may have."""
+
+_TOLD = 20  # mistakes in one request
 
 _NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]{0,63}")  # two underscores begin Kusto's own words
 _RESERVED = frozenset(
@@ -73,10 +76,26 @@ class Parameter:
 
 
 def read(parameters: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """Return a caller's parameters, in their order. Raises BadRequestError, which names the wrong one."""
+    """Return a caller's parameters, in their order. Raises BadRequestError, which names each wrong one."""
     if len(parameters) > MOST:
         raise BadRequestError("parameters", f"{len(parameters)} parameters; a query has {MOST} at most")
-    return tuple(_guess(name, value) for name, value in parameters.items())
+    return all_of(functools.partial(_guess, name, value) for name, value in parameters.items())
+
+
+def all_of(reading: Iterable[Callable[[], Parameter]]) -> tuple[Parameter, ...]:
+    """Return what all of some calls return. Raises BadRequestError, which has the mistakes of all of them."""
+    found: list[Parameter] = []
+    mistakes: list[tuple[str, str]] = []
+    for read_one in reading:
+        try:
+            found.append(read_one())
+        except BadRequestError as error:
+            mistakes += error.mistakes
+            if len(mistakes) >= _TOLD:
+                break
+    if mistakes:
+        raise BadRequestError.of(mistakes)
+    return tuple(found)
 
 
 def declare(parameters: Iterable[Parameter]) -> str:

@@ -38,6 +38,13 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
     return document, headers
 
 
+def told_in_logs(error: ExportError) -> str:
+    """Return what a log says of an error: of a caller's mistake only where it is, without any value."""
+    if isinstance(error, BadRequestError):
+        return "mistakes in " + ", ".join(repr(field) for field, _ in error.mistakes)
+    return str(error)
+
+
 def _status(error: ExportError) -> int:
     """Return the HTTP status: what the caller can mend is 4xx, what lies behind this app is 502 to 504."""
     match error:

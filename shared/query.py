@@ -153,7 +153,7 @@ class Query:
                 question,
                 asked.id,
                 rows=None if question.top is None else question.top + 1,
-                wait=question.wait,
+                wait=min(question.wait, self._settings.seconds),
                 deadline=deadline,
             )
         except DeadlineError:

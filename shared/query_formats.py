@@ -4,7 +4,7 @@ Source: RFC 9110, "Content Negotiation".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,8 +45,10 @@ _BY_MEDIA_TYPE: Mapping[str, FormatName] = {
     format_.media_type: name for name, format_ in reversed(list(FORMATS.items()))
 }
 
-MEDIA_TYPES: Sequence[str] = tuple(dict.fromkeys(format_.media_type for format_ in FORMATS.values()))
-"""The media types of answers."""
+
+def available() -> dict[FormatName, str]:
+    """Return the forms that can be had here, for which nothing is missing, and their media types."""
+    return {name: form.media_type for name, form in FORMATS.items() if form.plain.missing is None}
 
 
 def named(text: str) -> FormatName | None:
@@ -64,15 +66,9 @@ def accepted(accept: str) -> FormatName | None:
     """
     if not accept.strip():
         return "json"
-    liked = {
-        media_type: _quality(accept, media_type)
-        for media_type, name in _BY_MEDIA_TYPE.items()
-        if FORMATS[name].plain.missing is None
-    }
-    best = max(liked.values())
-    if best <= 0:
-        return None
-    return next(name for name, format_ in FORMATS.items() if liked.get(format_.media_type) == best)
+    liked = {name: _quality(accept, media_type) for name, media_type in available().items()}
+    best = max(liked, key=lambda name: liked[name])
+    return best if liked[best] > 0 else None
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -139,9 +139,15 @@ class QueryReader:
         yield from portions(batch_of(answer))
 
     def _sliceable(self, question: Question, selection: Selection, query_id: str, deadline: float) -> bool:
-        """Whether what looks like a table has a time, in every row, by which it can be cut."""
+        """Whether what looks like a table has a time, in every row, by which it can be cut.
+
+        The timespan bounds the rows of tables. A stored function may have made others of them, such as one
+        for each hour, of which the first begins before the time that is asked for.
+        """
+        start, end = (kql.instant(edge) for edge in (question.start, question.end))
         text = (
-            f"{selection.prelude}{kql.name(selection.table or '')}\n| where isnull(TimeGenerated)\n| take 1"
+            f"{selection.prelude}{kql.name(selection.table or '')}\n"
+            f"| where isnull(TimeGenerated) or TimeGenerated < {start} or TimeGenerated > {end}\n| take 1"
         )
         try:
             answer = self._ask(question, text, query_id, wait=60, deadline=deadline)

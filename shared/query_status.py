@@ -94,7 +94,7 @@ class QueryStatuses:
     def tend(self) -> list[str]:
         """Forget what is old, and return the ids of queries whose messages must have been lost.
 
-        While others are being carried out, one that waits may just not have had its turn.
+        One that waits may just not have had its turn, as long as some that were asked before it have theirs.
         """
         now = self._clock.now()
         before = now - self._result_days * DAY
@@ -103,11 +103,14 @@ class QueryStatuses:
         for each in listed:
             if each.asked_at < before:
                 self._jobs.delete(each.id)
-        at_work = any(each.status != "queued" and now - each.touched_at <= STALLED for each in listed)
+        at_work = [each for each in listed if each.status != "queued" and now - each.touched_at <= STALLED]
+        turn = min((each.asked_at for each in at_work), default=now)
         lost = [
             each.id
             for each in listed
-            if each.asked_at >= before and each.stalled(now) and not (at_work and each.status == "queued")
+            if each.asked_at >= before
+            and each.stalled(now)
+            and (each.status == "running" or each.asked_at < turn)
         ]
         for query_id in lost:
             with contextlib.suppress(NotFoundError):

@@ -11,7 +11,7 @@ from shared import kql, kql_guard, parameters
 from shared.errors import BadRequestError, RefusedError
 from shared.http_body import read_mended
 from shared.model import Window
-from shared.query_formats import FORMATS, MEDIA_TYPES, FormatName, accepted, named
+from shared.query_formats import FORMATS, FormatName, accepted, available, named
 from shared.query_settings import QuerySettings
 from shared.saved_queries import SavedQuery
 from shared.windows import DAY, END_OF_TIME, HOUR, MINUTE, SECOND, format_instant, parse_instant
@@ -24,16 +24,18 @@ MAX_TOP = 450_000
 """Rows; one more is asked for, and the service takes an answer of 500,000 for one that was cut off."""
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
+MAX_QUERY = 100_000
+"""Characters of a caller's KQL, which the guard reads before any other cap applies."""
 
 Destination = Literal["inline", "blob"]
 
 _DURATION = re.compile(
-    r"P(?=.)(?:(?P<days>\d{1,9}(?:\.\d{1,9})?)D)?"
+    r"P(?=.)(?:(?P<weeks>\d{1,9}(?:\.\d{1,9})?)W)?(?:(?P<days>\d{1,9}(?:\.\d{1,9})?)D)?"
     r"(?:T(?=.)(?:(?P<hours>\d{1,9}(?:\.\d{1,9})?)H)?(?:(?P<minutes>\d{1,9}(?:\.\d{1,9})?)M)?"
     r"(?:(?P<seconds>\d{1,9}(?:\.\d{1,9})?)S)?)?",
     re.ASCII,
 )
-_UNITS = {"days": DAY, "hours": HOUR, "minutes": MINUTE, "seconds": SECOND}
+_UNITS = {"weeks": 7 * DAY, "days": DAY, "hours": HOUR, "minutes": MINUTE, "seconds": SECOND}
 
 
 # Constraints are ``extra_json_schema``: they are checked below, so that all mistakes are told at once.
@@ -43,8 +45,8 @@ class SavedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     timespan: Annotated[
         str | None,
         msgspec.Meta(
-            description=f"ISO 8601 duration (PT24H, P7D) or interval (start/end, start/duration); "
-            f"{DEFAULT_TIMESPAN} where no time is given",
+            description="ISO 8601 duration in weeks, days, hours, minutes and seconds (PT24H, P7D) or "
+            f"interval (start/end, start/duration, duration/end); {DEFAULT_TIMESPAN} where no time is given",
             extra_json_schema={"pattern": "^(P|[0-9]{4}-).+$"},
         ),
     ] = None
@@ -52,20 +54,14 @@ class SavedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     end: Annotated[str | None, msgspec.Meta(description="an instant after start")] = None
     top: Annotated[
         int | None,
-        msgspec.Meta(
-            description="at most so many rows; the answer has the total",
-            extra_json_schema={"minimum": 1, "maximum": MAX_TOP},
-        ),
+        msgspec.Meta(description="at most so many rows; the answer has the total"),
     ] = None
     workspace: Annotated[
         str | None, msgspec.Meta(description="the name or the ID of one of the app's workspaces")
     ] = None
     format: Annotated[
         str | None,
-        msgspec.Meta(
-            description="the answer's form or media type, instead of Accept",
-            extra_json_schema={"enum": [*FORMATS, *MEDIA_TYPES, None]},
-        ),
+        msgspec.Meta(description="the answer's form or media type, instead of Accept"),
     ] = None
     destination: Annotated[
         Destination, msgspec.Meta(description="blob: keep the whole result, and answer where it is")
@@ -90,7 +86,11 @@ class Body(SavedBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
         str,
         msgspec.Meta(
             description="KQL with one result",
-            extra_json_schema={"minLength": 1, "examples": ["Event | summarize count() by Computer"]},
+            extra_json_schema={
+                "minLength": 1,
+                "maxLength": MAX_QUERY,
+                "examples": ["Event | summarize count() by Computer"],
+            },
         ),
     ]
 
@@ -196,7 +196,13 @@ class _Reader:
     def free(self) -> str:
         """Return the caller's KQL, which the guard has let pass, after its parameters."""
         assert isinstance(self._fields, Body)  # noqa: S101  the caller chose it
-        text = ""
+        text, length = "", len(self._fields.query)
+        if length > MAX_QUERY:
+            self._wrong(
+                "query",
+                f"has {length} characters; expected {MAX_QUERY} at most, with long lists in parameters",
+            )
+            return ""
         try:
             text = kql.without_end(self._fields.query)
             if not text:
@@ -259,9 +265,10 @@ class _Reader:
         text = self._fields.format
         name = named(text) if text is not None else accepted(accept)
         if name is None and text is None:
-            raise RefusedError(406, f"Accept is {_short(accept)}; answers are {', '.join(MEDIA_TYPES)}")
+            there = ", ".join(dict.fromkeys(available().values()))
+            raise RefusedError(406, f"Accept is {_short(accept)}; answers are {there}")
         if name is None:
-            self._wrong("format", f"{_short(text)} is not known; expected one of {', '.join(FORMATS)}")
+            self._wrong("format", f"{_short(text)} is not known; expected one of {', '.join(available())}")
             return "json"
         if missing := FORMATS[name].plain.missing:
             self._wrong("format", missing)
@@ -302,10 +309,16 @@ def _span(text: str, now: int) -> Window:
     first, slash, second = text.partition("/")
     if not slash:
         return Window(max(0, now - _ticks(first)), now)
-    start = _instant("timespan", first)
-    end = start + _ticks(second) if second.startswith("P") else _instant("timespan", second)
-    if not start < end < END_OF_TIME:
-        raise BadRequestError("timespan", "does not end after it starts, or not before the year 10000")
+    if first.startswith("P"):
+        end = _instant("timespan", second)
+        start = end - _ticks(first)
+    else:
+        start = _instant("timespan", first)
+        end = start + _ticks(second) if second.startswith("P") else _instant("timespan", second)
+    if not 0 <= start < end < END_OF_TIME:
+        raise BadRequestError(
+            "timespan", "does not end after it starts, or not within the years 1 to 9999"
+        )
     return Window(start, end)
 
 
@@ -314,8 +327,8 @@ def _ticks(duration: str) -> int:
     if not match:
         raise BadRequestError(
             "timespan",
-            f"{_short(duration)} is no ISO 8601 duration in days, hours, minutes and seconds such as PT24H, "
-            "nor an interval start/end",
+            f"{_short(duration)} is no ISO 8601 duration in weeks, days, hours, minutes and seconds such as "
+            "PT24H, nor an interval start/end",
         )
     ticks = round(sum(Fraction(number) * _UNITS[unit] for unit, number in match.groupdict("0").items()))
     if not ticks:

@@ -5,6 +5,7 @@ A file may begin with ``//`` lines, which describe the query, and with Kusto's
 taken out here, and the parameters become `let` constants. What is deployed is trusted: no guard reads it.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,15 +50,19 @@ class SavedQuery:
     def fill(self, values: Mapping[str, Any]) -> str:
         """Return the KQL with its parameters as `let` constants.
 
-        A value may be plain JSON: its type is known. Raises BadRequestError, which names the parameter that
+        A value may be plain JSON: its type is known. Raises BadRequestError, which names each parameter that
         is missing, not declared, or no value of its type.
         """
-        for name in values.keys() - {each.name for each in self.parameters}:
-            there = ", ".join(each.name for each in self.parameters) or "none"
-            raise BadRequestError(
-                f"parameters.{name[:64]}", f"{self.name} has no such parameter; it has: {there}"
-            )
-        return parameters.declare(self._given(each, values) for each in self.parameters) + self.text
+        known = {each.name for each in self.parameters}
+        reading = [functools.partial(self._given, each, values) for each in self.parameters]
+        reading += [functools.partial(self._unknown, name) for name in values if name not in known]
+        return parameters.declare(parameters.all_of(reading)) + self.text
+
+    def _unknown(self, name: str) -> Parameter:
+        there = ", ".join(each.name for each in self.parameters) or "none"
+        raise BadRequestError(
+            f"parameters.{name[:64]}", f"{self.name} has no such parameter; it has: {there}"
+        )
 
     def _given(self, declared: Declared, values: Mapping[str, Any]) -> Parameter:
         if declared.name in values:

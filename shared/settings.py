@@ -185,7 +185,7 @@ class _Environment:
             folder=folder,
             enabled=self.flag("QUERY_ENABLED", default=True),
             free_text=self.flag("QUERY_FREE_TEXT", default=True),
-            signed_in=self.text("WEBSITE_AUTH_ENABLED") == "True",  # App Service's own
+            signed_in=(self.text("WEBSITE_AUTH_ENABLED") or "").lower() == "true",  # App Service's own
             allowed=self._allowed("QUERY_ALLOW"),
             workspaces={**({"default": workspace_id} if workspace_id else {}), **self._named_workspaces()},
             inline_rows=self.positive("QUERY_INLINE_ROWS", default.inline_rows, 500_000),

@@ -97,6 +97,13 @@ def test_a_total_that_cannot_be_had_is_null(counted: object) -> None:
     assert (answer.returned, answer.total, answer.truncated) == (3, None, True)
 
 
+def test_no_query_computes_longer_than_the_setting_allows() -> None:
+    """A caller may wait for longer; the service is not asked to."""
+    send = Script(table(1))
+    result(QueryWorld(send, seconds=8).ask(wait=100))
+    assert "wait=8," in send.requests[0].headers["Prefer"]
+
+
 def test_nobody_counts_when_the_wait_is_over() -> None:
     """A count that could not be there in time is not asked for."""
     world: QueryWorld

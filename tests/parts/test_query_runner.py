@@ -10,7 +10,7 @@ from shared.errors import ExportError
 from shared.model import Request
 from shared.windows import SECOND
 from tests.parts.fakes import FakeClock
-from tests.parts.query_world import ANN, BROKEN, KEY, TOO_LARGE, QueryWorld, Script, Table, table
+from tests.parts.query_world import ANN, BROKEN, COLUMNS, KEY, TOO_LARGE, QueryWorld, Script, Table, table
 from tests.unit.fakes import service_error
 
 PLAIN = "Event | summarize count() by Computer"
@@ -206,10 +206,28 @@ def test_rows_without_a_time_are_asked_for_whole() -> None:
         job = world.job(query_id)
         assert job.status == status
         assert not any("window_start" in query for query in send.queries)
-        assert send.queries == [
-            "Event\n| where isnull(TimeGenerated)\n| take 1", "Event | where n >= 0",
-        ]  # fmt: skip
+        first, second = send.queries
+        assert (first.startswith("Event\n| where isnull(TimeGenerated) or "), second) == (
+            True, "Event | where n >= 0",
+        )  # fmt: skip
         assert status == "succeeded" or "To mend it" in (job.error or {})["detail"]
+
+
+def test_what_a_stored_function_makes_of_its_rows_is_asked_for_whole() -> None:
+    """A function that gives one row an hour has one of an hour that began before the time asked for."""
+    hours = {"tables": [{"name": "PrimaryResult", "columns": COLUMNS, "rows": [[10], [11]]}]}
+    send = Script(table(1), hours)
+    world = QueryWorld(send)
+    query_id = world.queue(query="HourlyErrors", start="2026-11-20T10:37:00Z", end="2026-11-20T12:00:00Z")
+    world.runner.run(query_id)
+    outside = (
+        "TimeGenerated < datetime(2026-11-20T10:37:00.0000000Z) or "
+        "TimeGenerated > datetime(2026-11-20T12:00:00.0000000Z)"
+    )
+    assert send.queries == [
+        f"HourlyErrors\n| where isnull(TimeGenerated) or {outside}\n| take 1", "HourlyErrors",
+    ]  # fmt: skip
+    assert world.rows(query_id) == [[10], [11]]
 
 
 @pytest.mark.parametrize(

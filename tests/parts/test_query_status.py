@@ -245,6 +245,20 @@ def test_a_query_that_waits_its_turn_is_not_queued_again() -> None:
     assert world.statuses.tend() == [last]
 
 
+def test_a_lost_message_is_found_although_others_keep_coming() -> None:
+    """What was asked later, and what was never in the queue, says nothing of a message's turn."""
+    world = QueryWorld(Script(*[table(20)] * 20), inline_rows=5)
+    lost = world.queue(query=PLAIN)
+    world.clock.advance("1s")
+    for _ in range(2):
+        world.runner.run(world.queue(query=PLAIN))
+        world.ask(query=PLAIN)
+        assert world.statuses.tend() == []
+        world.clock.advance("10m")
+    world.clock.advance("1s")
+    assert world.statuses.tend() == [lost]
+
+
 def test_a_document_that_nobody_wrote_is_taken_away() -> None:
     """A blob among the documents that is none is no reason for the timer to fail."""
     world = QueryWorld(Script())

@@ -260,6 +260,7 @@ def test_a_string_literal_is_understood(value: str) -> None:
         ("Event | where Computer == '| render x'", "Event | where Computer == '| render x'"),
         ("Event | project render", "Event | project render"),
         ("Event | where a in ((T | take 5)) | render table", "Event | where a in ((T | take 5))"),
+        ("let a = Event | render table; a", "let a = Event | render table; a"),
         ("Event", "Event"),
     ],
 )

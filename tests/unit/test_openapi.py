@@ -15,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from shared.auditor import BackfillBody, VerifyBody, read_range
 from shared.errors import BadRequestError, ExportError, RefusedError, ServiceError
+from shared.formats.parquet import Parquet
 from shared.openapi import document
 from shared.problems import problem
 from shared.query import Result
@@ -24,7 +25,7 @@ from shared.question import read_question
 from shared.windows import parse_instant
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = document(queries=True)
+WHOLE = document(QuerySettings())
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 NOW = parse_instant("2026-11-22T00:00:00Z")
 QUERIES = QuerySettings(workspaces={"default": "12345678-1234-1234-1234-123456789abc"})
@@ -74,14 +75,14 @@ def routes(monkeypatch: pytest.MonkeyPatch, *, queries: bool) -> dict[tuple[str,
 @pytest.mark.parametrize("queries", [True, False])
 def test_the_document_is_valid(*, queries: bool) -> None:
     """It is OpenAPI 3.1, as a client reads it."""
-    read = msgspec.json.decode(msgspec.json.encode(document(queries=queries)))
+    read = msgspec.json.decode(msgspec.json.encode(document(QuerySettings(enabled=queries))))
     assert [str(error) for error in OpenAPIV31SpecValidator(read).iter_errors()] == []
 
 
 @pytest.mark.parametrize("queries", [True, False])
 def test_the_document_has_the_apps_routes(monkeypatch: pytest.MonkeyPatch, *, queries: bool) -> None:
     """Every method of every route is described, and nothing else; without queries none of theirs."""
-    described = operations(document(queries=queries))
+    described = operations(document(QuerySettings(enabled=queries)))
     assert described.keys() == routes(monkeypatch, queries=queries).keys()
     assert any("quer" in path for path, _ in described) == queries
 
@@ -92,6 +93,17 @@ def test_the_document_says_who_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> N
     for route, level in routes(monkeypatch, queries=True).items():
         assert (described[route].get("security") == []) == (level == "ANONYMOUS")
         assert ("401" in described[route]["responses"]) == (level == "FUNCTION")
+
+
+def test_the_document_has_the_apps_own_caps_and_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that allows fewer rows, or lacks what writes Parquet, promises no more than it keeps."""
+    monkeypatch.setattr(Parquet, "missing", property(lambda _: "pyarrow"))
+    few = document(QuerySettings(rows=100))
+    body, whole = (each["components"]["schemas"]["Body"]["properties"] for each in (few, WHOLE))
+    assert (body["top"]["maximum"], whole["top"]["maximum"]) == (100, 450_000)
+    assert "parquet" in whole["format"]["enum"]
+    assert not any("parquet" in form for form in body["format"]["enum"] if form)
+    assert "parquet" not in json.dumps(operations(few)[("/api/query", "post")]["responses"])
 
 
 def test_every_operation_has_a_name_of_its_own() -> None:

@@ -21,7 +21,7 @@ from shared.errors import (
     StorageError,
     TransportError,
 )
-from shared.problems import problem
+from shared.problems import problem, told_in_logs
 from shared.windows import SECOND
 from tests.unit.fakes import service_error
 
@@ -105,3 +105,10 @@ def test_what_is_not_ready_says_when_to_come_back() -> None:
 def test_throttling_says_when_to_come_back(asked: float | None, said: str) -> None:
     """A 429 carries Retry-After in whole seconds, not before the service asked for."""
     assert problem(service_error(429, retry_after=asked))[1] == {"Retry-After": said}
+
+
+def test_a_log_has_no_value_of_a_callers() -> None:
+    """A mistake is logged by its place alone, in one line; another error with what it says."""
+    wrong = BadRequestError.of([("parameters.a\nb", "'secret' is no timespan"), ("top", "is 0")])
+    assert told_in_logs(wrong) == r"mistakes in 'parameters.a\nb', 'top'"
+    assert told_in_logs(NotFoundError("there is no query 'x'")) == "there is no query 'x'"

@@ -70,7 +70,7 @@ def test_everything_that_the_guard_refuses_by_name_may_be_allowed(load: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "yes"), [("True", True), ("False", False), ("true", False), ("1", False), (None, False)]
+    ("text", "yes"), [("True", True), ("False", False), ("true", True), ("1", False), (None, False)]
 )
 def test_only_app_service_says_that_callers_are_signed_in(load: Any, text: str | None, yes: bool) -> None:
     """It sets ``WEBSITE_AUTH_ENABLED`` where it authenticates callers; headers alone prove nothing."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import BadRequestError
+from shared.errors import BadRequestError, RefusedError
+from shared.formats.parquet import Parquet
 from shared.model import Window
 from shared.query_settings import QuerySettings
 from shared.question import Question, read_question
@@ -73,6 +74,7 @@ def test_a_bare_query_has_defaults() -> None:
     ("fields", "start", "end"),
     [
         ({"timespan": "P7D"}, NOW - 7 * DAY, NOW),
+        ({"timespan": "P1W"}, NOW - 7 * DAY, NOW),
         ({"timespan": "PT1.5H"}, NOW - 90 * MINUTE, NOW),
         ({"timespan": "PT0.0000001S"}, NOW - 1, NOW),
         (
@@ -89,6 +91,11 @@ def test_a_bare_query_has_defaults() -> None:
             {"timespan": "2026-11-20T00:00:00Z/PT2H"},
             parse_instant("2026-11-20"),
             parse_instant("2026-11-20T02:00:00Z"),
+        ),
+        (
+            {"timespan": "PT2H/2026-11-20T00:00:00Z"},
+            parse_instant("2026-11-19T22:00:00Z"),
+            parse_instant("2026-11-20"),
         ),
         (
             {"start": "2026-11-20", "end": "2026-11-20T12:00:00.1234567+01:00"},
@@ -147,7 +154,7 @@ def test_a_duration_that_reaches_before_all_time_ends_there() -> None:
     """The first tick that Kusto knows is the earliest start."""
     settings = QuerySettings(workspaces={"default": ONE}, days=10**7)
     assert read(settings, timespan="P999999D").span == Window(0, NOW)
-    with pytest.raises(BadRequestError, match="year 10000"):
+    with pytest.raises(BadRequestError, match="years 1 to 9999"):
         read(settings, timespan="2026-11-21/P9999999D")
     assert read(settings, timespan="0001-01-01/9999-12-31").end == END_OF_TIME - DAY
 
@@ -212,7 +219,10 @@ def test_the_guard_reads_what_callers_write() -> None:
         ({"timespan": "2026-11-21/2026-11-21"}, "timespan"),
         ({"timespan": "2026-11-21/"}, "timespan"),
         ({"timespan": "2026-11-21/PT"}, "timespan"),
-        ({"timespan": "PT1H/2026-11-21"}, "timespan"),
+        ({"timespan": "PT1H/PT2H"}, "timespan"),
+        ({"timespan": "P999999999D/2026-11-21"}, "timespan"),
+        ({"timespan": "P1M"}, "timespan"),
+        ({"query": "a " * 50_001}, "query"),
         ({"timespan": "2026-11-19/2026-11-20/2026-11-21"}, "timespan"),
         ({"timespan": "P1D", "start": "2026-11-20", "end": "2026-11-21"}, "timespan"),
         ({"start": "2026-11-20"}, "end"),
@@ -245,6 +255,14 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], field: str) -> None:
     assert list(mistakes(**fields)) == [field]
 
 
+def test_what_cannot_be_had_here_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what writes Parquet, a caller who accepts nothing else learns what else there is."""
+    monkeypatch.setattr(Parquet, "missing", property(lambda _: "pyarrow"))
+    with pytest.raises(RefusedError, match=r"answers are application/json, application/x-ndjson, text/csv$"):
+        read(headers={"accept": "application/vnd.apache.parquet"})
+    assert mistakes(format="parquet") == {"format": "pyarrow"}
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     """Whoever makes several mistakes learns of all of them from one answer."""
     wrong = {
@@ -255,7 +273,8 @@ def test_every_wrong_field_is_named_at_once() -> None:
         "format": "x",
         "wait": 999,
     }
-    assert mistakes(**wrong, parameters={"1": 1}).keys() == {*wrong, "parameters.1"}
+    named = {"1": 1, "b": None}
+    assert mistakes(**wrong, parameters=named).keys() == {*wrong, "parameters.1", "parameters.b"}
     assert mistakes(query=5, top="5", wait="x", start=1, other=2).keys() == {
         "query", "top", "wait", "start", "other",
     }  # fmt: skip

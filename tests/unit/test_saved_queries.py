@@ -106,6 +106,19 @@ def test_a_wrong_value_is_refused(save: Save, values: dict[str, Any], field: str
     assert said in message
 
 
+def test_every_wrong_value_is_named_at_once(save: Save) -> None:
+    """Whoever makes several mistakes learns of all of them from one answer, but of no endless list."""
+    query = only(save(failed=FAILED))
+    with pytest.raises(BadRequestError) as caught:
+        query.fill({"most": "many", "other": 1})
+    assert [field for field, _ in caught.value.mistakes] == [
+        "parameters.user", "parameters.most", "parameters.other",
+    ]  # fmt: skip
+    with pytest.raises(BadRequestError) as caught:
+        query.fill({f"x{number}": 1 for number in range(1000)})
+    assert len(caught.value.mistakes) == 20
+
+
 def test_a_dynamic_parameter_takes_any_json(save: Save) -> None:
     """An object is a value of its own where the type is declared; null is the type's null."""
     query = only(save(q="declare query_parameters(d: dynamic); print d"))
