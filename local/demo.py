@@ -21,7 +21,7 @@ from local.azurite import Azurite
 from local.cloud import INGESTION_TIME, Cloud, Limits, Options
 from local.cloud.tables import TABLES
 from local.compare import Expected, Stored, Truth, certainly_due, differences, read_exports, ticks
-from local.demo_app import App, Storage, require_free_port, start_app
+from local.demo_app import SETTINGS, App, Storage, require_free_port, start_app
 from local.environment import ROOT
 from local.progress import Step, StepError, say
 
@@ -155,6 +155,8 @@ def _compare(
 
 
 def _stay_up(app: App) -> None:
+    settings = app.log.with_name(SETTINGS)
+    say(f"\nIts settings, and in AzureWebJobsStorage what opens its storage: {settings}")
     say(f"\nUp on http://localhost:{app.port} until Ctrl-C. Its console (all of it: {app.log}):\n")
     app.echo = True
     while True:

@@ -25,6 +25,8 @@ from local.progress import Step, StepError, say
 
 CONTAINER = "exports"
 QUEUE = "export-windows"
+SETTINGS = "settings.json"
+"""The file with the app's settings, beside its log."""
 READY_SECONDS = 60.0
 
 _OWN_PREFIXES = ("AZURE_", "EXPORT", "LOG_ANALYTICS_", "GRAPH_", "ARM_", "AzureWebJobs", "IDENTITY_", "MSI_")
@@ -127,8 +129,8 @@ class Storage:
 
 
 def start_app(folder: Path, port: int, settings: Mapping[str, str]) -> App:
-    """Start the host with these app settings and none of the developer's own; logs go to `folder`."""
-    file = folder / "settings.json"
+    """Start the host with these app settings, and none of the developer's own; its files are in `folder`."""
+    file = folder / SETTINGS
     values = {"FUNCTIONS_WORKER_RUNTIME": "python", **settings}
     file.write_text(json.dumps({"IsEncrypted": False, "Values": values}, indent=2), encoding="utf-8")
     environment = {

@@ -11,7 +11,7 @@ import msgspec
 from shared.coverage import Stored, all_windows, due_until, gaps, stored_in, wanted, windows_in
 from shared.errors import BadRequestError, DeadlineError, NotFoundError, UnavailableError
 from shared.file_format import Format
-from shared.http_body import read_body
+from shared.http_body import read_mended, span_of
 from shared.in_flight import Flights
 from shared.journal import Journal, Unavailable
 from shared.model import Clock, Container, Export, Reading, Source, SourceType, Window
@@ -19,7 +19,7 @@ from shared.receipts import from_metadata
 from shared.rechecker import Rechecker
 from shared.rewriter import Unseen
 from shared.state import State
-from shared.windows import SECOND, clipped, format_second, hull, overlap, parse_instant, subtract, union
+from shared.windows import SECOND, clipped, format_second, hull, overlap, subtract, union
 
 _log = logging.getLogger(__name__)
 
@@ -53,30 +53,24 @@ _Range = TypeVar("_Range", bound=Range)
 
 
 def read_range(body: bytes, type_: type[_Range]) -> tuple[_Range, Window]:
-    """Read a request's body and its range. Raises BadRequestError, which names the field that is wrong."""
-    request = read_body(body, type_)
-    return request, _span(request.start, request.end)
+    """Read a request's body and its range. Raises BadRequestError, which names every field that is wrong."""
+    request, mistakes = read_mended(body, type_, start="", end="")
+    try:
+        span = span_of(request.start, request.end, SECOND)
+    except BadRequestError as error:
+        told = {field for field, _ in mistakes}
+        others = [mistake for mistake in error.mistakes if mistake[0] not in told]
+        raise BadRequestError.of([*mistakes, *others]) from error
+    if mistakes:
+        raise BadRequestError.of(mistakes)
+    return request, span
 
 
 def read_span(parameters: Mapping[str, str]) -> Window | None:
     """Read the range of a request without a body; None where it names neither end. Raises BadRequestError."""
     if "start" not in parameters and "end" not in parameters:
         return None
-    return _span(parameters.get("start", ""), parameters.get("end", ""))
-
-
-def _span(start: str, end: str) -> Window:
-    ticks = {}
-    for field, text in (("start", start), ("end", end)):
-        try:
-            ticks[field] = parse_instant(text)
-            if ticks[field] % SECOND:
-                raise ValueError("it must lie on a whole second")
-        except ValueError as error:
-            raise BadRequestError(field, str(error)) from error
-    if ticks["start"] >= ticks["end"]:
-        raise BadRequestError("end", "does not lie after start")
-    return Window(ticks["start"], ticks["end"])
+    return span_of(parameters.get("start"), parameters.get("end"), SECOND)
 
 
 class Auditor:

@@ -1,14 +1,16 @@
-"""Reads the JSON bodies of HTTP requests, so that each mistake names its field. Pure."""
+"""Reads what HTTP requests say: bodies in JSON, and spans of time. Each mistake names its field. Pure."""
 
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from shared import rawjson
 from shared.errors import BadRequestError
+from shared.model import Window
+from shared.windows import parse_instant
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -49,6 +51,30 @@ def read_mended(body: bytes, type_: type[_T], **instead: object) -> tuple[_T, li
         return type_(**{**instead, **given}), list(error.mistakes)
 
 
+def span_of(start: str | None, end: str | None, step: int = 1) -> Window:
+    """Return the time from one instant to another, both on a multiple of ``step`` (ticks), a second at most.
+
+    Raises BadRequestError, which names each of the two that is wrong, or missing (None).
+    """
+    ticks: dict[str, int] = {}
+    mistakes: list[tuple[str, str]] = []
+    for field, text in (("start", start), ("end", end)):
+        if text is None:
+            mistakes.append((field, "is missing; give both or neither"))
+            continue
+        try:
+            ticks[field] = parse_instant(text)
+            if ticks[field] % step:
+                mistakes.append((field, "it must lie on a whole second"))
+        except ValueError as error:
+            mistakes.append((field, str(error)[:200]))
+    if not mistakes and ticks["start"] >= ticks["end"]:
+        mistakes.append(("end", "does not lie after start"))
+    if mistakes:
+        raise BadRequestError.of(mistakes)
+    return Window(ticks["start"], ticks["end"])
+
+
 def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with each member of a body that has mistakes."""
     try:
@@ -69,9 +95,17 @@ def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, s
         except msgspec.ValidationError as error:
             inner = re.search(r" - at `\$\.?([^`]+)`$", str(error))
             place = f"{name}.{inner[1]}" if inner else name
-            yield place, str(error).partition(" - at `")[0]
+            choices = _choices(field.type)
+            expected = f"; expected one of {', '.join(choices)}" if choices and not inner else ""
+            yield place, str(error).partition(" - at `")[0] + expected
         except rawjson.UNREADABLE as error:
             yield name, f"not JSON: {error}"
     for name in members:  # after all others: there may be any number of them
         if name not in fields:
             yield name[:_LONGEST], f"is not known; expected some of {', '.join(fields)}"
+
+
+def _choices(type_: Any) -> tuple[str, ...]:
+    """Return the texts that a field may have, where its type names them."""
+    bare = get_args(type_)[0] if get_origin(type_) is Annotated else type_
+    return get_args(bare) if get_origin(bare) is Literal else ()

@@ -27,6 +27,9 @@ _SPAN: Schema = {"start": _INSTANT, "end": _INSTANT}
 _WHY: Schema = {**_SPAN, "reason": _TEXT}
 _INT32 = {"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1}
 _INT64 = {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
+# Integers as text, for callers whose numbers have fewer digits: nearly all that are within bounds, no other.
+_INT32_TEXT = {"type": "string", "pattern": "^[+-]?([0-9]{1,9}|1[0-9]{9}|2147483647)$"}
+_INT64_TEXT = {"type": "string", "pattern": "^[+-]?([0-9]{1,18}|[0-8][0-9]{18}|9223372036854775807)$"}
 _DOUBLE = {"type": "number", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 
 
@@ -238,8 +241,8 @@ def _values() -> dict[str, Any]:
     return {
         "string": _TEXT,
         "bool": {"type": ["boolean", "null"]},
-        "int": {"anyOf": [_INT32, {"type": "string", "pattern": "^[+-]?[0-9]{1,9}$"}, null]},
-        "long": {"anyOf": [_INT64, {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}, null]},
+        "int": {"anyOf": [_INT32, _INT32_TEXT, null]},
+        "long": {"anyOf": [_INT64, _INT64_TEXT, null]},
         "real": {
             "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?$"}, null]
         },

@@ -9,7 +9,7 @@ import msgspec
 
 from shared import kql, kql_guard, parameters
 from shared.errors import BadRequestError, RefusedError
-from shared.http_body import read_mended
+from shared.http_body import read_mended, span_of
 from shared.model import Window
 from shared.query_formats import FORMATS, FormatName, accepted, available, named
 from shared.query_settings import QuerySettings
@@ -180,7 +180,8 @@ def _check_headers(body: bytes, headers: Mapping[str, str]) -> None:
     if body and media_type != "application/json":
         raise RefusedError(
             415,
-            f"the body's media type is {media_type or 'not given'!r}; send Content-Type: application/json",
+            f"the body's media type is {repr(media_type) if media_type else 'not given'}; "
+            "send Content-Type: application/json",
         )
 
 
@@ -297,12 +298,7 @@ def _timespan(fields: SavedBody, now: int) -> Window:
         return _span(text, now)
     if fields.timespan is not None:
         raise BadRequestError("timespan", "was given beside start or end; give one or the other")
-    if fields.start is None or fields.end is None:
-        raise BadRequestError("start" if fields.start is None else "end", "is missing; give both or neither")
-    start, end = _instant("start", fields.start), _instant("end", fields.end)
-    if start >= end:
-        raise BadRequestError("end", "does not lie after start")
-    return Window(start, end)
+    return span_of(fields.start, fields.end)
 
 
 def _span(text: str, now: int) -> Window:
@@ -310,11 +306,11 @@ def _span(text: str, now: int) -> Window:
     if not slash:
         return Window(max(0, now - _ticks(first)), now)
     if first.startswith("P"):
-        end = _instant("timespan", second)
+        end = _instant(second)
         start = end - _ticks(first)
     else:
-        start = _instant("timespan", first)
-        end = start + _ticks(second) if second.startswith("P") else _instant("timespan", second)
+        start = _instant(first)
+        end = start + _ticks(second) if second.startswith("P") else _instant(second)
     if not 0 <= start < end < END_OF_TIME:
         raise BadRequestError(
             "timespan", "does not end after it starts, or not within the years 1 to 9999"
@@ -336,11 +332,11 @@ def _ticks(duration: str) -> int:
     return ticks
 
 
-def _instant(field: str, text: str) -> int:
+def _instant(text: str) -> int:
     try:
         return parse_instant(text)
     except ValueError as error:
-        raise BadRequestError(field, str(error)[:200]) from error
+        raise BadRequestError("timespan", str(error)[:200]) from error
 
 
 def _short(text: str | None) -> str:

@@ -129,6 +129,17 @@ def test_a_range_that_is_none_is_refused(start: object, end: object, field: str)
     assert caught.value.field == field
 
 
+def test_every_mistake_in_a_request_for_a_range_is_named() -> None:
+    """Wrong instants do not wait for the other fields to be right, nor hide one another."""
+    body = {"start": "soon", "end": "later", "force": "yes", "other": 1}
+    with pytest.raises(BadRequestError) as caught:
+        read_range(json.dumps(body).encode(), BackfillBody)
+    assert sorted(field for field, _ in caught.value.mistakes) == ["end", "force", "other", "start"]
+    with pytest.raises(BadRequestError) as caught:
+        read_range(json.dumps({"start": 5, "end": "later"}).encode(), BackfillBody)
+    assert [field for field, _ in caught.value.mistakes] == ["start", "end"]
+
+
 @pytest.mark.parametrize(("type_", "stranger"), [(VerifyBody, "force"), (BackfillBody, "deep")])
 def test_a_field_of_another_request_is_refused(type_: type[VerifyBody | BackfillBody], stranger: str) -> None:
     """A misplaced word is not ignored: who asks to repair by ``force`` learns that it does nothing here."""

@@ -278,6 +278,14 @@ def test_every_wrong_field_is_named_at_once() -> None:
     assert mistakes(query=5, top="5", wait="x", start=1, other=2).keys() == {
         "query", "top", "wait", "start", "other",
     }  # fmt: skip
+    assert mistakes(start="yesterday", end="today").keys() == {"start", "end"}
+    assert mistakes(start=1, end="today").keys() == {"start", "end"}
+
+
+def test_what_could_have_been_chosen_is_told() -> None:
+    """A word that is none of a field's is answered with those that are."""
+    assert "inline, blob" in mistakes(destination="disk")["destination"]
+    assert "json, ndjson, csv" in mistakes(format="xml")["format"]
 
 
 @pytest.mark.parametrize(
