@@ -32,6 +32,15 @@ def wait_until_gone(pid: int, seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started; not for Windows."""
+    if sys.platform == "linux":
+        threads = Path(f"/proc/{pid}/task").glob("*/children")
+        return [int(child) for file in threads for child in file.read_text(encoding="ascii").split()]
+    answer = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(child) for child in answer.stdout.split()]
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
