@@ -20,7 +20,15 @@ from shared.errors import (
 )
 from shared.model import Batch, Column, Measured, Tools, Window
 from shared.query_api import MAX_ROWS, Answer, Route, ask
-from shared.slices import Bounds, Slice, expected_answers, read_in_order
+from shared.slices import (
+    MAX_SLICES,
+    Bounds,
+    Slice,
+    check_slices,
+    expected_answers,
+    in_most_slices,
+    read_in_order,
+)
 from shared.window_kql import (
     USUAL,
     WIDE,
@@ -45,6 +53,11 @@ PORTION = 20_000
 while the others are still being written."""
 
 
+_ENGINE_BYTES = 4
+"""How many times larger the engine's estimate may be than the answer: a number takes it 8 bytes, and the
+shortest one with its comma 2 in JSON."""
+
+
 class LogReader:
     """Reads the windows of one selection by one route. Thread-safe."""
 
@@ -65,10 +78,7 @@ class LogReader:
 
         Where its size is not known it is counted, unless that costs as much as reading.
         """
-        if measured is None:
-            size = None if self._route.scans else self.size(window, deadline)
-            ticks = window.end - window.start
-            measured = Measured(0, 0) if size is None else Measured(size[0] / ticks, size[1] / ticks)
+        measured = self._sized(window, deadline, measured)
         parallel = 1 if self._route.scans else self._tools.parallel  # two such queries run at one time
         in_parts: dict[Window, int] = {}
         for slice_, batch in read_in_order(
@@ -132,6 +142,22 @@ class LogReader:
                 raise ProtocolError("Log Analytics did not answer with a table's schema") from error
             self._columns = tuple(Column(name, type_) for name, type_ in rows)
         return self._columns
+
+    def _sized(self, window: Window, deadline: float, measured: Measured | None) -> Measured:
+        """Return what a window is cut by: what was measured elsewhere, or its own size.
+
+        Only its own size may refuse it, for its neighbours may hold far more: where they would take too many
+        slices it is counted too. Raises ExportError where it is sure to take more slices than it may.
+        """
+        if measured is not None and expected_answers(window, measured, self._bounds) <= MAX_SLICES:
+            return measured
+        size = None if self._route.scans else self.size(window, deadline)
+        if size is not None:
+            ticks = window.end - window.start
+            measured = Measured(size[0] / ticks, size[1] / ticks)
+            least = replace(measured, answer_bytes=measured.answer_bytes / _ENGINE_BYTES)
+            check_slices(window, least, self._bounds)
+        return in_most_slices(window, measured or Measured(0, 0), self._bounds)
 
     def _count_at_once(self, windows: Sequence[Window], reach: Reach, deadline: float) -> list[int]:
         """Count several windows with one question; where that is too much, with two, and less widely."""

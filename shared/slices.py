@@ -2,7 +2,8 @@
 
 How large a slice's answer will be is only an estimate: at first what is known from elsewhere, then what the
 window's own answers hold. Where it was wrong the service says so, and the slice is cut again; so nothing here
-can lose a row, it can only ask more often than needed.
+can lose a row, it can only ask more often than needed. A window of more than ``MAX_SLICES`` slices is an
+error.
 """
 
 from collections import deque
@@ -59,6 +60,17 @@ def expected_answers(window: Window, measured: Measured, bounds: Bounds) -> floa
     return bounds.answers(measured.rows, measured.answer_bytes) * (window.end - window.start)
 
 
+def check_slices(window: Window, measured: Measured, bounds: Bounds) -> None:
+    """Refuse a window that takes too many slices if it holds as much as was measured."""
+    _check_count(_pieces(window, expected_answers(Window(0, 1), measured, bounds)))
+
+
+def in_most_slices(window: Window, measured: Measured, bounds: Bounds) -> Measured:
+    """Return what was measured, or so much less of it that a window may be cut into as many slices."""
+    less = min(1.0, MAX_SLICES / max(expected_answers(window, measured, bounds), 1))
+    return Measured(measured.rows * less, measured.answer_bytes * less)
+
+
 def read_in_order(
     window: Window,
     fetch: Callable[[Slice], Batch],
@@ -72,13 +84,15 @@ def read_in_order(
     A slice is cut from the rest of the window just before it is asked for: as long as its answer may be if
     rows lie as densely as in the answer before. One whose answer is too large is replaced by its halves. The
     batch that was yielded last takes one of the ``parallel`` places until the next is wanted. Raises what
-    ``fetch`` raises.
+    ``fetch`` raises, and ExportError for too many slices: before the first if that many were measured.
     """
+    check_slices(window, measured, bounds)
     density = expected_answers(Window(0, 1), measured, bounds)  # answers that one tick fills
     waiting = deque([_Waiting(Slice(window))])
     done = 0
     try:
         while waiting:
+            _check_count(done + len(waiting))
             _ask(waiting, density, fetch, pool, parallel)
             first = waiting.popleft()
             slice_ = first.slice
@@ -86,7 +100,6 @@ def read_in_order(
                 batch = _answer(first)
             except AnswerTooLargeError:
                 waiting.extendleft(_Waiting(half) for half in reversed(halved(slice_)))
-                _check_count(done + len(waiting))
                 density = max(density, 2 / slice_.ticks)
                 continue
             done += 1
@@ -129,12 +142,18 @@ def _answer(waiting: _Waiting) -> Batch:
 def _cut(waiting: _Waiting, density: float) -> _Waiting | None:
     """Shorten a slice to what fits into one answer at a density; return the rest, if there is one."""
     start, end = waiting.slice.span.start, waiting.slice.span.end
-    pieces = min(ceil(density * (end - start) - _ROUNDING), end - start)
+    pieces = _pieces(waiting.slice.span, density)
     if pieces <= 1 or waiting.slice.parts > 1:
         return None
     edge = start + (end - start) // pieces
     waiting.slice = Slice(Window(start, edge))
     return _Waiting(Slice(Window(edge, end)))
+
+
+def _pieces(span: Window, density: float) -> int:
+    """Return how many slices a span is cut into where each tick fills so much of an answer."""
+    ticks = span.end - span.start
+    return min(ceil(density * ticks - _ROUNDING), ticks)
 
 
 def halved(slice_: Slice) -> list[Slice]:

@@ -99,6 +99,48 @@ def test_bounds_are_exact_to_the_tick(start: int, length: int) -> None:
     assert f"window_end = datetime({format_instant(start + length)});" in text
 
 
+TOO_MUCH = 450_000 * 1000 + 1
+"""Rows of a window that 1,000 answers do not hold."""
+
+
+def size(rows: int, answer_bytes: int = 0) -> dict[str, Any]:
+    """Return the answer to the question how large a window is."""
+    return {"tables": [{"columns": COLUMNS, "rows": [[rows, answer_bytes]]}]}
+
+
+@pytest.mark.parametrize("measured", [None, Measured(TOO_MUCH / HOUR, 0.0)])
+def test_a_window_of_too_many_slices_is_refused_before_its_rows_are_asked_for(
+    measured: Measured | None,
+) -> None:
+    """By its own count, whether nothing was measured nearby or far too much."""
+    send = ListSend([size(TOO_MUCH)])
+    with pytest.raises(ExportError, match="more than 1000 slices; give the export a shorter window"):
+        read(send, options(), measured)
+    assert len(send.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "size_",
+    [
+        size(1),  # its neighbours hold far more
+        size(1, 32_000_000 * 4000),  # the engine's form of them is larger than an answer
+        service_error(504),  # even counting takes too long
+    ],
+)
+def test_a_window_is_not_refused_for_what_only_may_be_too_much(size_: object) -> None:
+    """What its neighbours held, and the engine's estimate of bytes, decide how it is cut and no more."""
+    send = ListSend([size_, *[table(1), table(1)] * 500])
+    assert 1 <= len(read(send, options(), Measured(TOO_MUCH / HOUR, 0.0))) <= 1000
+
+
+def test_a_scanned_window_is_not_refused_for_what_its_neighbours_held() -> None:
+    """It is never counted, so that only its own answers tell."""
+    send = ListSend([table(0)] * 1000)
+    source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
+    measured = Measured(TOO_MUCH / HOUR, 0.0)
+    assert len(list(source.read(Reading(WINDOW, 99.0, measured)))) == 2
+
+
 def test_a_part_of_a_tick_is_cut_before_the_pipeline() -> None:
     """The hash is of the stored row, so that a pipeline that makes rows alike does not keep them together."""
     part = Slice(Window(TEN, TEN + 1), 3, 8)

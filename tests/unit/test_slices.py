@@ -108,7 +108,7 @@ def expecting(rows: float) -> Measured:
         (100, 100, 10),
         (1000, 100, 11),  # a tenth of what was expected: the first are too small, the others not
         (100, 1000, 110),  # ten times as much
-        (1e9, 100, 20),
+        (10_000, 100, 20),  # as much as a window may hold
     ],
 )
 def test_few_questions_are_asked(before: float, count: int, requests: int, parallel: int) -> None:
@@ -194,6 +194,36 @@ def test_any_other_error_ends_the_window() -> None:
     with pytest.raises(ExportError, match="no"):
         list(read_in_order(Window(0, 9), fetch, Measured(90, 0), BOUNDS, AtOnce(), 2))
     assert len(asked) == 2
+
+
+def test_a_window_that_was_measured_too_large_is_refused_before_it_is_asked() -> None:
+    """A thousand answers are planned, and one more is not."""
+    service = Service([], limit=20)
+    assert service.read(SPAN, expecting(10 * MAX_SLICES)) == []
+    service.asked.clear()
+    with pytest.raises(ExportError, match="more than 1000 slices; give the export a shorter window"):
+        service.read(SPAN, expecting(10 * MAX_SLICES + 1))
+    assert service.asked == []
+
+
+def test_a_window_of_more_slices_than_expected_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices that are cut by what the answers before held count like those that were halved."""
+    monkeypatch.setattr(slices, "MAX_SLICES", 20)
+    most = Service(even(SPAN, 200), limit=20)
+    assert len(most.read(SPAN, expecting(200))) == 200
+    assert len(most.asked) == 20
+    more = Service(even(SPAN, 250), limit=30)
+    with pytest.raises(ExportError, match="shorter window"):
+        more.read(SPAN, expecting(100))
+    assert (more.refused, len(more.asked)) == (0, 20)
+
+
+def test_what_was_measured_is_lowered_to_the_most_that_a_window_may_hold() -> None:
+    """And what is less stays as it is."""
+    assert slices.in_most_slices(SPAN, expecting(500), BOUNDS) == expecting(500)
+    assert slices.in_most_slices(SPAN, NOTHING, BOUNDS) == NOTHING
+    lowered = slices.in_most_slices(SPAN, Measured(1e9, 1e9), BOUNDS)
+    assert expected_answers(SPAN, lowered, BOUNDS) == pytest.approx(MAX_SLICES)
 
 
 def test_cutting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
