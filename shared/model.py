@@ -106,6 +106,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """How much an export's windows hold: rows, and bytes of answer, for each tick."""
+
+    rows: float
+    answer_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was stored for a window, and the proof of it. It is the metadata of the window's own blob.
 
@@ -132,22 +140,21 @@ class Receipt:
     app_version: str
     repeated_ids: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How much an export's windows hold: rows, and bytes of answer, for each tick."""
-
-    rows: float
-    answer_bytes: float
+    @property
+    def measured(self) -> Measured:
+        """How much the window held when it was stored."""
+        ticks = self.window.end - self.window.start
+        return Measured(self.rows / ticks, self.answer_bytes / ticks)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What is asked of a source: a window's rows, by when (``deadline``, on the clock's ``monotonic``).
 
-    ``measured`` is how much the export's windows near this one held, where that is known. ``wide`` also finds
-    rows outside the bounds that a first reading sets itself to spare the service a scan. ``since`` (ticks) is
-    when this reading became due: what a service prepared for an earlier one is not an answer to it.
+    ``measured`` is how much the export's windows near this one held, or this one when it was stored, where
+    that is known. ``wide`` also finds rows outside the bounds that a first reading sets itself to spare the
+    service a scan. ``since`` (ticks) is when this reading became due: what a service prepared for an earlier
+    one is not an answer to it.
     """
 
     window: Window

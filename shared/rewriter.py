@@ -162,7 +162,9 @@ class Rewriter:
         begin = partial(format_.writer, folder, continued)
         now = self._clock.now()  # what becomes visible from here on is for another recheck to find
         try:
-            writer, tally = read_into(staging, begin, export, source, reading, self._clock)
+            writer, tally = read_into(
+                staging, begin, export, source, _sized(reading, old, export), self._clock
+            )
         except UnavailableError as error:
             event(_log, "window kept: its source forgot it", message, level=logging.WARNING, why=error)
             return Rewrite("source_shrank", 0)
@@ -224,6 +226,13 @@ def _receipt(blob: Blob) -> Receipt | None:
     except ValueError as error:
         _log.warning("stored window without a receipt blob=%s: %s", blob.name, error)
         return None
+
+
+def _sized(reading: Reading, held: Receipt | None, export: Export) -> Reading:
+    """Return a reading that knows how much its window held, unless another configuration stored that."""
+    if held is None or held.config != export.digest:
+        return reading
+    return replace(reading, measured=held.measured)
 
 
 class _Remembering:

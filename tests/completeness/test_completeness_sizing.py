@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from local.compare import ticks
-from tests.completeness.world import World, at, spread
+from tests.completeness.world import HOUR, World, at, spread
 
 ANSWER_MB = "1"
 """The smallest bound of our own on an answer."""
@@ -110,6 +110,28 @@ def test_other_configurations_windows_measure_nothing(world: World) -> None:
     world.clock.tick = ticks(at("12:20"))
     world.drain()
     assert counts([each for each in world.queries() if "12:00:00" in each]) == 1
+
+
+def test_a_window_that_is_stored_again_is_cut_by_what_it_holds(world: World) -> None:
+    """Neither a recheck that found more rows nor a forced backfill counts first."""
+    world.cloud.add_rows("Event", spread(300, "10:00", "11:00", RenderedDescription=KILOBYTES_10))
+    world.cloud.add_rows("Event", spread(1, "10:30", "10:31"), visible_at=at("11:40"))
+    world.start(world.table(recheck=["1h"]), EXPORT_ANSWER_MB=ANSWER_MB)
+    world.clock.tick = ticks(at("11:20"))
+    world.drain()
+    for forced in (False, True):
+        world.cloud.clear_requests()
+        world.clock.tick += 2 * HOUR
+        if forced:
+            world.backfill(at("10:00"), at("11:00"), force=True)
+        world.drain()
+        again_asked = [each for each in world.queries() if "window_start = datetime(2026-03-10T10" in each]
+        assert len(again_asked) >= 3
+        assert counts(again_asked) == 0
+        assert largest_answer(world) < 1_300_000
+    assert world.one().revision == 3
+    assert len(world.one().rows) == 301
+    assert int(world.one().metadata["slices"]) >= 3
 
 
 def test_requests_and_slices_in_the_receipt_are_true(world: World) -> None:

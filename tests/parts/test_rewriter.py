@@ -11,10 +11,11 @@ import pytest
 
 from shared.coverage import Stored, stored_near
 from shared.errors import ConflictError, ExportError, StorageError, UnavailableError
-from shared.model import Batch, Export, Kind, Reading, Receipt, Source
+from shared.model import Batch, Export, Kind, Measured, Reading, Receipt, Source
 from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
 from shared.rewriter import Rewrite
+from shared.windows import HOUR
 from tests.parts.fakes import (
     LENGTHS,
     Crashed,
@@ -56,6 +57,17 @@ def rewrite(world: World, export: Export | None = None, **options: Any) -> Rewri
     return world.rewriter(data=options.pop("data", None)).rewrite(
         export or world.exports[0], stored(world), message, deadline, 0, **options
     )
+
+
+def test_what_the_window_holds_says_how_it_is_cut() -> None:
+    """Its own receipt is the best measure of it, unless another configuration made it."""
+    world = stored_world()
+    rewrite(world, force=True)
+    held = from_metadata(stored(world).blob.metadata)
+    measured = Measured(len(ROWS) / HOUR, held.answer_bytes / HOUR)
+    assert world.fake.readings[-1].measured == held.measured == measured
+    rewrite(world, make_export(pipeline="where n > 1"), force=True)
+    assert world.fake.readings[-1].measured is None
 
 
 def check(world: World, rows: list[str], revision: int) -> Receipt:
