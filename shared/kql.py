@@ -4,11 +4,11 @@ Source: the Kusto documentation's "Scalar data types: string" and "Entity names"
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shared.windows import format_instant
+from shared.windows import SECOND, format_instant
 
 _TOKEN = re.compile(
     r"""
@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_LOOKING = {"in", "has_any", "has_all"}
 _FENCES = ("```", "~~~")
 _ESCAPE = re.compile(
     r"""\\(?:
@@ -65,12 +66,12 @@ def tokens(text: str) -> Iterator[Token]:
         yield Token(kind, match[0], match.start(), match.end())
 
 
-def operators(pipeline: str) -> list[str]:
-    """Return the names of a pipeline's operators: ``["where", "project-away"]``.
+def steps(pipeline: str) -> list[tuple[str, str]]:
+    """Return a pipeline's steps, each as its operator and its text: ``("where", "where a == 1")``.
 
     Raises ValueError for a text that is not one pipeline: a ``;``, unbalanced brackets, an empty step.
     """
-    steps: list[list[Token]] = [[]]
+    found: list[list[Token]] = [[]]
     depth = 0
     for token in tokens(pipeline):
         if token.kind == "mark":
@@ -80,12 +81,17 @@ def operators(pipeline: str) -> list[str]:
             if token.text == ";":
                 raise ValueError("a pipeline is one statement and holds no ';'")
             if token.text == "|" and depth == 0:
-                steps.append([])
+                found.append([])
                 continue
-        steps[-1].append(token)
+        found[-1].append(token)
     if depth:
         raise ValueError("a bracket is not closed")
-    return [_operator(step) for step in steps]
+    return [(_operator(step), pipeline[step[0].start : step[-1].end]) for step in found]
+
+
+def operators(pipeline: str) -> list[str]:
+    """Return the names of a pipeline's operators. Raises ValueError as ``steps``."""
+    return [name for name, _ in steps(pipeline)]
 
 
 def _operator(step: list[Token]) -> str:
@@ -115,6 +121,19 @@ def reads_tables(pipeline: str) -> bool:
             depth += (token.text in "([{") - (token.text in ")]}")
             if token.text == "|" and depth:
                 return True
+    return False
+
+
+def looks_up(pipeline: str, known: Collection[str | None]) -> bool:
+    """Whether a pipeline looks for values in what may be another table: ``where a in (b)``.
+
+    ``known`` are the words that are none there: types, constants.
+    """
+    looking = False
+    for token in tokens(pipeline):
+        if looking and token.kind == "word" and token.text not in known:
+            return True
+        looking = token.text in _LOOKING or (looking and token.text in {"~", "("})
     return False
 
 
@@ -199,6 +218,13 @@ def _unescaped(match: re.Match[str]) -> str:
     if not 0 <= code <= 0x10FFFF:
         raise ValueError(f"{match.string[match.start() :][:10]!r} begins with no escape of Kusto's")
     return chr(code)
+
+
+def duration(ticks: int) -> str:
+    """Return a timespan literal, exact to the tick."""
+    seconds, rest = divmod(ticks, SECOND)
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"time({hours // 24}.{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}.{rest:07})"
 
 
 def instant(ticks: int) -> str:

@@ -6,6 +6,7 @@ An answer is taken for the rows only when the service neither says nor shows tha
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import msgspec
 
@@ -38,15 +39,24 @@ from shared.window_kql import (
     groups,
     key_of,
     query_body,
+    row_steps,
+    run_body,
     schema_body,
 )
-from shared.windows import format_instant
+from shared.windows import DAY, format_instant, parse_instant
 
 WAIT_SECONDS = 300
 """How long one query of an export may run; the service allows 600, a function on the smallest plan also."""
 
 COUNTED_AT_ONCE = 24
-"""Windows that one counting query covers."""
+"""Windows that one counting query covers, each by a question of its own within."""
+
+RUN_AT_ONCE = 1_000
+"""Windows of a run that one counting query covers: its answer has as many rows at most."""
+
+RUN_SPAN = 31 * DAY
+"""How much time such a query covers at most (ticks), where that is more than ``COUNTED_AT_ONCE`` windows: it
+scans all of it before it answers."""
 
 PORTION = 20_000
 """Rows that are handed on together at most, so that the first of a large answer are on their way to storage
@@ -67,6 +77,8 @@ class LogReader:
         self._send = tools.connect(route.api)
         self._tools = tools
         self._asked = 0
+        self._counts_many = selection.table is not None and not route.scans
+        self._row_steps = row_steps(selection.pipeline) if self._counts_many else None
         self._columns: tuple[Column, ...] | None = None
         self._lock = threading.Lock()
         self._bounds = Bounds(rows=MAX_ROWS * 9 // 10, answer_bytes=tools.answer_bytes)
@@ -107,18 +119,20 @@ class LogReader:
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many rows each window holds through the pipeline; one query counts many windows.
 
-        Free KQL, and tables that may not be asked through functions, take one query for each.
+        Free KQL, and tables that may not be asked through functions, take one query for each. As many are
+        asked at a time as slices of a window.
         """
-        if self._selection.table is None or self._route.scans:
-            return [
-                self._numbers(query_body(self._selection, Slice(each), "count", WIDE), 1, deadline)[0]
-                for each in windows
-            ]
-        return [
-            count
-            for some in groups(windows, COUNTED_AT_ONCE)
-            for count in self._count_at_once(some, WIDE, deadline)
-        ]
+        parallel = 1 if self._route.scans else self._tools.parallel
+        counts: dict[Window, int] = {}
+        for parts in groups(self._counted_together(windows), parallel):
+            asked = [self._tools.pool.submit(self._count_part, part, deadline) for part in parts]
+            try:
+                for part, future in zip(parts, asked, strict=True):
+                    counts.update(zip(part, future.result(), strict=True))
+            finally:
+                for future in asked:
+                    future.cancel()
+        return [counts[each] for each in windows]
 
     def size(self, window: Window, deadline: float) -> tuple[int, int] | None:
         """Return a window's rows and bytes, through the pipeline; None where even counting is too much.
@@ -159,9 +173,28 @@ class LogReader:
             check_slices(window, least, self._bounds)
         return in_most_slices(window, measured or Measured(0, 0), self._bounds)
 
+    def _counted_together(self, windows: Sequence[Window]) -> list[Sequence[Window]]:
+        """Return the windows, each once, in the parts that one query counts."""
+        distinct = sorted(set(windows))
+        if not self._counts_many:
+            return list(groups(distinct, 1))
+        found = _runs(distinct) if self._row_steps is not None else []
+        parts = [run for run in found if len(run) > 1]
+        rest = sorted(set(distinct).difference(*parts))
+        return [*parts, *groups(rest, COUNTED_AT_ONCE)]
+
+    def _count_part(self, windows: Sequence[Window], deadline: float) -> list[int]:
+        if self._counts_many:
+            return self._count_at_once(windows, WIDE, deadline)
+        return [self._numbers(query_body(self._selection, Slice(windows[0]), "count", WIDE), 1, deadline)[0]]
+
     def _count_at_once(self, windows: Sequence[Window], reach: Reach, deadline: float) -> list[int]:
         """Count several windows with one question; where that is too much, with two, and less widely."""
-        body = count_body(self._selection, windows, reach)
+        steps = self._row_steps if _is_run(windows) else None
+        if steps is None:
+            body = count_body(self._selection, windows, reach)
+        else:
+            body = run_body(self._selection, windows, steps, reach)
         try:
             answer = self._ask(body, deadline)
         except AnswerTooLargeError:
@@ -174,6 +207,8 @@ class LogReader:
             return self._count_at_once(windows, USUAL, deadline)
         if not answer.columns:  # see _numbers
             return [0] * len(windows)
+        if steps is not None:
+            return _run_counts(answer.rows, windows)
         numbers = [_number_row(row, 2, body["query"]) for row in answer.rows]
         if [leg for leg, _ in numbers] != list(range(len(windows))):
             raise ProtocolError("Log Analytics' counts are not those of the windows that were asked for")
@@ -249,6 +284,40 @@ def portions(batch: Batch) -> Iterator[Batch]:
     for first in range(PORTION, len(batch.rows), PORTION):
         rows = batch.rows[first : first + PORTION]
         yield replace(batch, rows=rows, slices=0, requests=0, answer_bytes=0, statistics=None)
+
+
+def _runs(windows: Sequence[Window]) -> list[list[Window]]:
+    """Return windows, which are in order, in runs that one query counts."""
+    found: list[list[Window]] = []
+    for each in windows:
+        at_most = max(COUNTED_AT_ONCE, min(RUN_AT_ONCE, RUN_SPAN // (each.end - each.start)))
+        if found and len(found[-1]) < at_most and _is_run([found[-1][-1], each]):
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return found
+
+
+def _is_run(windows: Sequence[Window]) -> bool:
+    """Whether several windows have one length and lie one after the other."""
+    neighbours = list(pairwise(windows))
+    return bool(neighbours) and all(
+        one.end == other.start and one.end - one.start == other.end - other.start
+        for one, other in neighbours
+    )
+
+
+def _run_counts(rows: Sequence[msgspec.Raw], run: Sequence[Window]) -> list[int]:
+    """Return the count of each window of a run from the rows of an answer, which has those with rows."""
+    counts = dict.fromkeys((each.start for each in run), 0)
+    try:
+        found = [msgspec.json.decode(row, type=tuple[str, int]) for row in rows]
+        starts = [parse_instant(start) for start, _ in found]
+    except (*rawjson.UNREADABLE, ValueError) as error:
+        raise ProtocolError("Log Analytics did not answer with the counts of windows") from error
+    if len(set(starts)) < len(starts) or not counts.keys() >= set(starts):
+        raise ProtocolError("Log Analytics' counts are not those of the windows that were asked for")
+    return list((counts | {start: count for start, (_, count) in zip(starts, found, strict=True)}).values())
 
 
 def _number_row(row: msgspec.Raw, width: int, query: str) -> list[int]:

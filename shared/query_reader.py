@@ -1,6 +1,6 @@
 """Reads the rows of one on-demand question: whole, or, where the query works row by row, in slices."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +17,6 @@ from shared.window_kql import Selection
 _TAKEN = ("window_start", "window_end")
 """The names that a slice's bounds have in its query."""
 
-_LOOKING = {"in", "has_any", "has_all"}
 _TYPES = set(parameters.TYPES)
 _GRACE = 5
 LONGEST_SECONDS = 480
@@ -42,7 +41,7 @@ def cut(question: Question) -> Selection | None:
     constants = {_constant(let) for let in lets}
     plain = None not in constants and table not in constants and (not rest or rest[0].text == "|")
     wrong = [*check_table(table), *check_pipeline(pipeline or None, ROW_WISE)]
-    if not plain or wrong or kql.reads_tables(pipeline) or _looks_up(pipeline, constants):
+    if not plain or wrong or kql.reads_tables(pipeline) or kql.looks_up(pipeline, {*constants, *_TYPES}):
         return None
     return Selection(
         table=table,
@@ -65,16 +64,6 @@ def _constant(statement: str) -> str | None:
     typed = len(value) > 2 and value[0] in _TYPES and value[1] == "(" and value[-1] == ")"
     plain = kql.calls(statement) <= _TYPES and "|" not in value
     return texts[1] if plain and (single or (typed and value.count(")") == 1)) else None
-
-
-def _looks_up(pipeline: str, constants: Collection[str | None]) -> bool:
-    """Whether a pipeline looks for values in what may be another table: ``where a in (b)``."""
-    looking = False
-    for token in kql.tokens(pipeline):
-        if looking and token.kind == "word" and token.text not in {*constants, *_TYPES}:
-            return True
-        looking = token.text in _LOOKING or (looking and token.text in {"~", "("})
-    return False
 
 
 @dataclass(frozen=True, slots=True)

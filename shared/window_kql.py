@@ -1,7 +1,7 @@
 """The KQL of an export's windows: what selects, counts and parts their rows, exact to the tick. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from shared import kql
@@ -33,6 +33,13 @@ WIDE = Reach(before=60, after=10)
 
 INGESTION = "ingestion_time"
 """The window column that is a function: when a row was stored. A late row then falls into a later window."""
+
+
+COUNTED = "counted_from"
+"""The column that tells the windows of a run apart while they are counted: where a row's window begins."""
+
+# Operators of a pipeline that let other than one row out for each that comes in.
+_FILTERS = {"where", "filter", "parse-where", "mv-expand"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,50 @@ def count_query(selection: Selection, windows: Sequence[Window], reach: Reach = 
         f"let rows_of = (window_start: datetime, window_end: datetime) {{\n{rows_of}\n}};\n"
         f"union {', '.join(legs)}\n| project leg, Count\n| order by leg asc"
     )
+
+
+def row_steps(pipeline: str | None) -> list[str] | None:
+    """Return the steps of a pipeline that decide how many rows it has, which carry ``COUNTED`` with them.
+
+    None where one question cannot count several windows: where a step names the window or looks at another
+    table, whose time is the request's, or where one more column could change what it does.
+    """
+    steps = kql.steps(pipeline) if pipeline else []
+    while steps and steps[-1][0] not in _FILTERS:
+        steps.pop()
+    if not all(_carries(name, step) for name, step in steps):
+        return None
+    keeping = {"project", "project-keep"}
+    return [f"{step}, {COUNTED}" if name in keeping else step for name, step in steps]
+
+
+def _carries(name: str, step: str) -> bool:
+    words = ("window_start", "window_end", "ingestion_time", "pack_all")
+    elsewhere = kql.reads_tables(step) or kql.looks_up(step, _FIXED_TEXT | {"dynamic", "real", "time"})
+    if COUNTED in step or elsewhere or any(kql.uses(step, word) for word in words):
+        return False
+    # In a pattern a star is any text, elsewhere all columns.
+    return name in {"parse", "parse-where"} or all(token.text != "*" for token in kql.tokens(step))
+
+
+def run_body(
+    selection: Selection, run: Sequence[Window], steps: Sequence[str], reach: Reach
+) -> dict[str, str]:
+    """Return the body of the request that counts a run: windows of one length, one after the other.
+
+    ``steps`` are the pipeline's ``row_steps``. The answer has ``COUNTED`` and ``Count`` of each window that
+    has rows. A row counts just where ``count_query`` counts it.
+    """
+    length = kql.duration(run[0].end - run[0].start)
+    by_ingestion = selection.window_column == INGESTION
+    time = "coalesce(ingestion_time(), TimeGenerated)" if by_ingestion else kql.name(selection.window_column)
+    lines = [f"extend {COUNTED} = bin_at({time}, {length}, window_start)"]
+    if by_ingestion:  # each window's own reach
+        first, last = f"{COUNTED} - {reach.before}d", f"{COUNTED} + {length} + {reach.after}d"
+        lines.append(f"where TimeGenerated >= {first} and TimeGenerated < {last}")
+    counted = replace(selection, pipeline="\n| ".join([*lines, *steps]), tail="")
+    span = Slice(Window(run[0].start, run[-1].end))
+    return query_body(counted, span, f"summarize Count = count() by {COUNTED}", reach)
 
 
 def query_body(

@@ -236,6 +236,8 @@ class _Rewriter:
             arguments = tuple(scope.visible)
         if name in ("bin", "floor") and len(arguments) == 2 and _is_span(arguments[1]):
             name = "$bin"
+        if name == "bin_at" and len(arguments) == 3 and _is_span(arguments[1]):
+            name = "$bin_at"
         if name == "coalesce" and _is_instant(arguments[0]):
             name = "$coalesce"
         rewritten = ir.FunctionCall(name, tuple(self._node(each, scope) for each in arguments))

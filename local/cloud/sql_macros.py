@@ -73,6 +73,8 @@ CREATE MACRO any_size(x) AS coalesce(CASE typeof(x)
 -- What is left over within a step is taken off, which keeps an instant one and a duration one.
 CREATE MACRO any_bin(x, step) AS
     x - to_microseconds((epoch_us(x) % epoch_us(step) + epoch_us(step)) % epoch_us(step));
+CREATE MACRO any_bin_at(x, step, point) AS x - to_microseconds(
+    ((epoch_us(x) - epoch_us(point)) % epoch_us(step) + epoch_us(step)) % epoch_us(step));
 """
 """Macros that the database needs before any query."""
 
@@ -86,6 +88,7 @@ TEMPLATES: dict[str, tuple[str, tuple[int, ...]]] = {
     "$span": ("to_microseconds(epoch_us({0}) * 10)", (1,)),
     "$unix": (f"make_timestamp(CAST({{0}} * {{1}} AS BIGINT) + {UNIX_EPOCH})", (2,)),
     "$bin": ("any_bin({0}, {1})", (2,)),
+    "$bin_at": ("any_bin_at({0}, {1}, {2})", (3,)),
     "$text": ("any_text({0}, {1})", (2,)),
     "$json": ("CAST({0} AS VARCHAR)", (1,)),
     "$number": ("any_number({0}, {1})", (2,)),

@@ -308,3 +308,42 @@ def test_what_a_newcomer_tries_works(store: Store) -> None:
 def test_strings_mean_what_their_escapes_say(store: Store, literal: str, value: str) -> None:
     """By number, by letter, and not at all in a verbatim string."""
     assert json.loads(ask(store, f"print a = {literal}")[1][0]) == [value]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("bin_at(datetime(2017-05-15 10:20), 1d, datetime(1970-01-01 12:00))", "2017-05-14T12:00:00Z"),
+        ("bin_at(datetime(2017-05-17 10:20), 7d, datetime(2017-06-04))", "2017-05-14T00:00:00Z"),
+        ("bin_at(time(1h), 1d, 12h)", "-12:00:00"),
+        (
+            f"bin_at(datetime({SECOND}), time(0.00:00:00.0000003), datetime({FIRST}))",
+            "2026-11-21T10:59:59.9999998Z",
+        ),
+        (f"bin_at(datetime({SECOND}) - 1tick, 3tick, datetime({FIRST}))", "2026-11-21T10:59:59.9999998Z"),
+        (f"bin_at(datetime({SECOND}) + 2tick, 3tick, datetime({FIRST}))", "2026-11-21T11:00:00.0000001Z"),
+        (f"bin_at(datetime({FIRST}), 1h, datetime({FIRST}))", FIRST),
+        (f"bin_at(datetime({FIRST}) - 1tick, 1h, datetime({FIRST}))", "2026-11-21T09:00:00.1234567Z"),
+    ],
+)
+def test_bins_lie_at_a_point_to_the_tick(store: Store, expression: str, expected: str) -> None:
+    """A bin holds its own beginning and not its end, before the point as after it; in lets too."""
+    assert ask(store, f"print a = {expression}")[1] == [f'["{expected}"]']
+    assert ask(store, f"let a = {expression}; print a")[1] == [f'["{expected}"]']
+
+
+def test_rows_are_counted_by_bins_at_a_point(store: Store) -> None:
+    """By ingestion time, and by TimeGenerated where there is none; a bin without rows is not there."""
+    query = (
+        "let point = datetime(2026-11-21T10:00:00.0000001Z);\nEvent"
+        "\n| extend at = bin_at(coalesce(ingestion_time(), TimeGenerated), time(0.00:30:00.0000000), point)"
+        "\n| where TimeGenerated >= at - 1d and TimeGenerated < at + time(0.00:30:00.0000000) + 1d"
+        "\n| summarize Count = count() by at\n| order by at asc"
+    )
+    columns, rows = ask(store, query)
+    assert columns == [("at", "datetime"), ("Count", "long")]
+    assert rows == [
+        '["2026-11-21T10:00:00.0000001Z",1]',
+        '["2026-11-21T10:30:00.0000001Z",1]',
+        '["2026-11-21T11:00:00.0000001Z",1]',
+    ]

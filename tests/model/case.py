@@ -65,6 +65,7 @@ def _in_miniature(story: Scenario) -> Iterator[None]:
             patch("shared.query_api.MAX_ROWS", story.limits.rows),
             patch("shared.log_reader.MAX_ROWS", story.limits.rows),
             patch("shared.log_reader.COUNTED_AT_ONCE", 4),  # its answer has as many rows
+            patch("shared.log_reader.RUN_AT_ONCE", 4),
             patch("uuid.uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
         ):
             yield

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from shared.model import Request
-from shared.windows import DAY, parse_instant
+from shared.windows import DAY, HOUR, MINUTE, SECOND, format_instant, parse_instant
 from tests.model.records import Row
 from tests.model.services import Reply, refusal, stormy
 
@@ -37,6 +37,10 @@ _TIMES = re.compile(
 )
 _PART = re.compile(r"where hash_xxhash64\((.+), ([0-9]+)\) == ([0-9]+)")
 _KEY = re.compile(r"tostring\(\['(\w+)'\]\)")
+_RUN = re.compile(
+    r"extend counted_from = bin_at\((coalesce\(ingestion_time\(\), TimeGenerated\)|TimeGenerated),"
+    r" time\(([0-9]+)\.([0-9]{2}):([0-9]{2}):([0-9]{2})\.([0-9]{7})\), window_start\)"
+)
 _SCHEMA = f"{TABLE}\n| getschema\n| project ColumnName, ColumnType"
 _LEVEL = re.compile(r"where Level == '(\w+)'")
 _SIZE = "summarize rows = count(), answer_bytes = sum(estimate_data_size(*))"
@@ -93,7 +97,7 @@ class Workspace:
             return self._troubled(body, rng)
         if not any(row.visible <= self._now() for row in self._by["time"]):
             return Reply(204, b"")  # "a workspace with no data"
-        if body["query"].count(" | count | extend leg = ") > self.limits.counted:
+        if max(body["query"].count(" | count | extend leg = "), _run(body["query"])) > self.limits.counted:
             return refusal(504, "GatewayTimeout", "Kusto query timed out")
         result = self._result(body)
         sizes = itertools.accumulate(len(json.dumps(row)) for row in result.rows)
@@ -162,9 +166,33 @@ class Workspace:
                 for start, end, leg in legs
             ]
             return _Answer(("leg", "Count"), rows, ("long", "long"))
+        if "counted_from" in query:
+            return self._counted(query, timespan)
         match = _QUERY.fullmatch(query)
         assert match, f"the model does not know this query: {query}"
         return self._rows(match[3], parse_instant(match[1]), parse_instant(match[2]), timespan)
+
+    def _counted(self, query: str, timespan: tuple[int, int] | None) -> _Answer:
+        """Return what a question counts of a run of windows, from each window's rows by themselves."""
+        match = _QUERY.fullmatch(query)
+        assert match, query
+        start, end = parse_instant(match[1]), parse_instant(match[2])
+        table, *steps, last = match[3].split("\n| ")
+        assert last == "summarize Count = count() by counted_from", query
+        at = next(number for number, step in enumerate(steps) if step.startswith("extend counted_from = "))
+        length = _length(steps.pop(at))
+        steps = [step.replace(", counted_from", "") for step in steps]
+        for own in steps[at : at + 1]:
+            if own.startswith("where TimeGenerated >= counted_from - "):  # each window's own reach
+                ends = re.sub(r"counted_from \+ time\([0-9.:]+\)", "window_end", own)
+                steps[at] = ends.replace("counted_from", "window_start")
+        rows = []
+        for first in range(start, end, length):
+            found = len(self._rows("\n| ".join([table, *steps]), first, first + length, timespan).rows)
+            if found:
+                rows.append([format_instant(first), found])
+        self._rng().shuffle(rows)
+        return _Answer(("counted_from", "Count"), rows, ("datetime", "long"))
 
     def _rows(self, text: str, start: int, end: int, timespan: tuple[int, int] | None) -> _Answer:
         table, *steps = text.split("\n| ")
@@ -206,6 +234,21 @@ class Workspace:
     def floor(self, now: int) -> int:
         """Return the tick before which rows are no longer kept."""
         return 0 if self.limits.retention is None else now - self.limits.retention
+
+
+def _length(step: str) -> int:
+    """Return the ticks of the windows that a step tells apart."""
+    match = _RUN.fullmatch(step)
+    assert match, step
+    days, hours, minutes, seconds, ticks = map(int, match.groups()[1:])
+    return days * DAY + hours * HOUR + minutes * MINUTE + seconds * SECOND + ticks
+
+
+def _run(query: str) -> int:
+    """Return how many windows of a run a question counts; 0 where it counts none."""
+    steps = [step for step in query.split("\n| ") if step.startswith("extend counted_from = ")]
+    match = _QUERY.fullmatch(query)
+    return (parse_instant(match[2]) - parse_instant(match[1])) // _length(steps[0]) if steps and match else 0
 
 
 def _filter(step: str, start: int, end: int) -> Callable[[Row], bool] | None:

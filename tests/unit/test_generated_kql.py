@@ -15,7 +15,16 @@ from shared.search_job import ORIGINAL_TIME, Search, job_query, restoring
 from shared.slices import Slice
 from shared.sources import search_jobs
 from shared.sources.log_analytics import TYPE
-from shared.window_kql import Selection, count_query, key_of, schema_body, window_query
+from shared.window_kql import (
+    WIDE,
+    Selection,
+    count_query,
+    key_of,
+    row_steps,
+    run_body,
+    schema_body,
+    window_query,
+)
 from shared.windows import HOUR, parse_instant
 from tests.kusto_parser import diagnostics
 from tests.unit.fakes import ListSend, tools
@@ -80,6 +89,19 @@ def test_a_tables_query_is_kql(
         for aggregate in AGGREGATES:
             query = window_query(selection(options), Slice(window, 1, parts), aggregate, row_key=ROW_KEY)
             assert complaints(query) == []
+
+
+@settings(max_examples=50)
+@given(windows(), st.sampled_from(TABLES), st.sampled_from(["ingestion_time", "TimeGenerated"]), pipelines)
+def test_what_counts_a_run_of_windows_is_kql(
+    window: Window, table: str, column: str, pipeline: str | None
+) -> None:
+    """The column that tells the windows apart is there until the end, whatever the pipeline drops."""
+    steps = row_steps(pipeline)
+    options = Options(workspace=WORKSPACE, table=table, pipeline=pipeline, window_column=column)  # type: ignore[arg-type]
+    if steps is not None and (pipeline is None or not column_conflict(pipeline)):
+        body = run_body(selection(options), [window, Window(window.end, window.end + 1)], steps, WIDE)
+        assert complaints(body["query"]) == []
 
 
 def column_conflict(pipeline: str) -> bool:

@@ -13,6 +13,7 @@ from shared.errors import (
     DeniedError,
     ExportError,
     IncompleteAnswerError,
+    ProtocolError,
     ServiceError,
     UnavailableError,
 )
@@ -341,15 +342,122 @@ def test_each_of_several_workspaces_is_sized_by_itself() -> None:
     assert [len(batch.rows) for batch in batches] == [1, 1, 2]
 
 
+COUNTED = [{"name": "counted_from", "type": "datetime"}, {"name": "Count", "type": "long"}]
+HOURS = [Window(TEN + hour * HOUR, TEN + (hour + 1) * HOUR) for hour in range(2_100)]
+
+
+def counted(*rows: tuple[int, int]) -> dict[str, Any]:
+    """Return the answer to a question about a run: where windows begin, and their rows."""
+    texts = [[format_instant(start), count] for start, count in rows]
+    return {"tables": [{"columns": COUNTED, "rows": texts}]}
+
+
 def test_counts_of_several_workspaces_are_added_up() -> None:
-    """A window's rows are those of all its workspaces."""
-    counts = [
-        {"tables": [{"columns": COLUMNS, "rows": [[0, first], [1, second]]}]}
-        for first, second in [(1, 2), (10, 20)]
-    ]
-    windows_ = [WINDOW, Window(TEN + HOUR, TEN + 2 * HOUR)]
-    source = TYPE.open(options(workspace=None, workspaces=(WORKSPACE, OTHER)), tools(ListSend(counts)))
-    assert source.count(windows_, 99.0) == [11, 22]
+    """A window's rows are those of all its workspaces; one that an answer does not name has none there."""
+    answers = [counted((TEN, 1)), counted((TEN + HOUR, 20), (TEN, 10))]
+    source = TYPE.open(options(workspace=None, workspaces=(WORKSPACE, OTHER)), tools(ListSend(answers)))
+    assert source.count(HOURS[:2], 99.0) == [11, 20]
+
+
+def test_a_run_of_windows_is_counted_by_one_question() -> None:
+    """Each row by its own window and that one's reach, without steps that do not decide how many rows."""
+    send = ListSend([counted((TEN, 3))])
+    counting = "where n in (1, dynamic(2)) | project n | parse n with * a | where a > 1"
+    opened = options(pipeline=f"{counting} | extend b = pack_all()")
+    assert TYPE.open(opened, tools(send)).count(HOURS[:3], 99.0) == [3, 0, 0]
+    (query,) = queries(send)
+    assert query == (
+        "let window_start = datetime(2026-11-21T10:00:00.0000000Z);\n"
+        "let window_end = datetime(2026-11-21T13:00:00.0000000Z);\n"
+        "Event\n"
+        "| where TimeGenerated >= window_start - 60d and TimeGenerated < window_end + 10d\n"
+        "| where (ingestion_time() >= window_start and ingestion_time() < window_end)"
+        " or (isnull(ingestion_time()) and TimeGenerated >= window_start and TimeGenerated < window_end)\n"
+        "| extend counted_from = bin_at(coalesce(ingestion_time(), TimeGenerated),"
+        " time(0.01:00:00.0000000), window_start)\n"
+        "| where TimeGenerated >= counted_from - 60d"
+        " and TimeGenerated < counted_from + time(0.01:00:00.0000000) + 10d\n"
+        "| where n in (1, dynamic(2))\n| project n, counted_from\n| parse n with * a\n| where a > 1\n"
+        "| summarize Count = count() by counted_from"
+    )
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        "where t > window_start",
+        "where * has 'x'",
+        "extend a = pack_all() | where a has 'x'",
+        "where n in ((Event | project n))",
+        "where n in (Watched_CL)",
+        "where ingestion_time() > TimeGenerated",
+        "extend counted_from = n | where n > 1",
+    ],
+)
+def test_a_pipeline_that_one_more_column_could_change_is_counted_window_by_window(pipeline: str) -> None:
+    """And so is one that names the window, or whose other table would be seen at another time."""
+    legs = {"tables": [{"columns": COLUMNS, "rows": [[0, 1], [1, 2]]}]}
+    send = ListSend([legs])
+    assert TYPE.open(options(pipeline=pipeline), tools(send)).count(HOURS[:2], 99.0) == [1, 2]
+    (query,) = queries(send)
+    assert pipeline in query
+    assert query.count("| count | extend leg = ") == 2
+
+
+def test_a_month_of_short_windows_is_counted_by_few_questions() -> None:
+    """An answer has few rows, and no question scans more than a month."""
+    day = [Window(TEN + number * DAY, TEN + (number + 1) * DAY) for number in range(60)]
+    minutes = [Window(TEN + number * MINUTE, TEN + (number + 1) * MINUTE) for number in range(2_100)]
+    for windows_, questions in ((day, 2), (HOURS, 3), (minutes, 3)):
+        send = ListSend([counted()] * questions)
+        assert TYPE.open(options(), tools(send)).count(windows_, 99.0) == [0] * len(windows_)
+        assert len(send.requests) == questions
+
+
+def test_windows_that_are_no_run_are_counted_as_they_are() -> None:
+    """Gaps and other lengths end a run; the rest is one question too, and each answer finds its window."""
+    half = Window(HOURS[9].start, HOURS[9].start + HOUR // 2)
+    legs = {"tables": [{"columns": COLUMNS, "rows": [[0, 5], [1, 7]]}]}
+    send = ListSend([counted((TEN + HOUR, 2), (TEN, 1)), legs])
+    asked = [half, HOURS[1], HOURS[5], HOURS[0], HOURS[1]]
+    assert TYPE.open(options(), tools(send)).count(asked, 99.0) == [7, 2, 5, 1, 2]
+    assert len(send.requests) == 2
+
+
+def test_a_run_that_takes_too_long_to_count_is_halved() -> None:
+    """Down to one window, which is then counted less widely."""
+    leg = {"tables": [{"columns": COLUMNS, "rows": [[0, 7]]}]}
+    send = ListSend([service_error(504), service_error(504), leg, counted((TEN + 2 * HOUR, 1))])
+    assert TYPE.open(options(), tools(send)).count(HOURS[:3], 99.0) == [7, 0, 1]
+    assert [("- 60d" in query, "- 3d" in query) for query in queries(send)] == [
+        (True, False), (True, False), (False, True), (True, False)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        counted((TEN + 1, 1)),
+        counted((TEN, 1), (TEN, 1)),
+        {"tables": [{"columns": COUNTED, "rows": [["soon", 1]]}]},
+        {"tables": [{"columns": COUNTED, "rows": [[1]]}]},
+    ],
+)
+def test_counts_of_other_windows_are_no_counts(answer: dict[str, Any]) -> None:
+    """An answer that does not fit the question is an error, and never a number."""
+    with pytest.raises(ProtocolError):
+        TYPE.open(options(), tools(ListSend([answer]))).count(HOURS[:2], 99.0)
+
+
+def test_free_kql_is_counted_as_it_is() -> None:
+    """One question for each window, whether it may be cut or not."""
+    free = "Event | where t >= window_start and t < window_end | summarize n = count() by Computer"
+    count = {"tables": [{"columns": COLUMNS[:1], "rows": [[7]]}]}
+    for splittable in (False, True):
+        send = ListSend([count] * 3)
+        source = TYPE.open(options(table=None, kql=free, splittable=splittable), tools(send))
+        assert source.count(HOURS[:3], 99.0) == [7] * 3
+        assert queries(send)[1].partition(";\n")[2].partition(";\n")[2] == f"{free}\n| count"
 
 
 SCANNED = {"plan": "basic", "window_column": "TimeGenerated"}
