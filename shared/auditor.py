@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import msgspec
@@ -178,7 +179,8 @@ class Auditor:
     def verify(self, name: str, span: Window, body: VerifyBody) -> dict[str, Any]:
         """Count at the source what is stored in a range, and say what is missing or differs.
 
-        ``deep`` also hashes the blobs and counts their rows; ``repair`` asks for what is wrong again.
+        ``deep`` also hashes the blobs and counts their rows; ``repair`` asks for what is wrong again. Raises
+        DeadlineError, and asks for nothing again, where that takes too long.
         """
         export = self.export(name)
         origin, now = self._state.origin(export), self._clock.now()
@@ -230,13 +232,19 @@ class Auditor:
         by_config: dict[str, list[Stored]] = defaultdict(list)
         for each in found:
             by_config[each.blob.metadata["config"]].append(each)
+        compared: set[Window] = set()
         for digest, alike in by_config.items():
             source = self._open_source(self._rechecker.as_stored(export, digest))
-            for each, count in self._counted(source, alike, deadline):
-                if count is None:
-                    forgotten.append(Unavailable(each.window, _NOT_COMPARED))
-                elif count != _rows(each) and not self._holds_all(source, each, deadline):
-                    differing.append((each.window, {"stored": _rows(each), "source": count}))
+            try:
+                for each, count in self._counted(source, alike, deadline):
+                    if count is None:
+                        forgotten.append(Unavailable(each.window, _NOT_COMPARED))
+                    elif count != _rows(each) and not self._holds_all(source, each, deadline):
+                        differing.append((each.window, {"stored": _rows(each), "source": count}))
+                    compared.add(each.window)
+            except DeadlineError as error:
+                compared.update(each.window for each in alike[: error.counted])
+                raise _too_long([each.window for each in found], compared, error) from error
         return differing, forgotten
 
     def _is_countable(self, stored: Stored) -> bool:
@@ -297,6 +305,23 @@ class Auditor:
         except ValueError as error:
             return str(error)
         return None if rows == receipt.rows else f"it holds {rows} rows, its receipt says {receipt.rows}"
+
+
+def _too_long(windows: Sequence[Window], compared: set[Window], error: DeadlineError) -> DeadlineError:
+    """Return the error that says how far a verification came, and what to ask for instead.
+
+    ``windows`` are those that were to be compared, oldest first.
+    """
+    done = list(takewhile(compared.__contains__, windows))
+    if not done:
+        told = "no window was compared in that time; ask for a shorter range"
+    else:
+        first, last = format_second(windows[0].start), format_second(done[-1].end)
+        told = (
+            f"{len(done)} of {len(windows)} windows were compared in that time; verify {first} to {last}, "
+            "and then as much again from there"
+        )
+    return DeadlineError(f"a verification may take {ANSWER_SECONDS:.0f} s, and {told} ({error})")
 
 
 def _rows(stored: Stored) -> int:

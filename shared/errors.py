@@ -209,6 +209,13 @@ class NoRoomError(NotReadyError):
 
 
 class DeadlineError(ExportError):
-    """The time allowed for the work ran out before it was done."""
+    """The time allowed for the work ran out before it was done.
+
+    ``counted`` is how many of the windows that were to be counted were, from the first on without a gap.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, counted: int = 0) -> None:
+        super().__init__(message)
+        self.counted = counted

@@ -6,13 +6,14 @@ An answer is taken for the rows only when the service neither says nor shows tha
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import msgspec
 
 from shared import rawjson
 from shared.errors import (
     AnswerTooLargeError,
+    DeadlineError,
     DeniedError,
     ExportError,
     IncompleteAnswerError,
@@ -129,6 +130,9 @@ class LogReader:
             try:
                 for part, future in zip(parts, asked, strict=True):
                     counts.update(zip(part, future.result(), strict=True))
+            except DeadlineError as error:
+                counted = sum(1 for _ in takewhile(counts.__contains__, windows))
+                raise DeadlineError(str(error), counted) from error
             finally:
                 for future in asked:
                     future.cancel()

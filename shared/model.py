@@ -264,7 +264,10 @@ class Source(Protocol):
         """
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
-        """Return how many rows the source holds for each window, as widely as it can look."""
+        """Return how many rows the source holds for each window, as widely as it can look.
+
+        Raises DeadlineError, which says how many of the windows were counted.
+        """
 
     def release(self, reading: Reading) -> None:
         """Take back what the service keeps for a reading, whose rows are stored by now."""

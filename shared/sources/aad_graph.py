@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from shared import odata
+from shared.counting import count_by_reading
 from shared.errors import DeniedError, ServiceError
 from shared.model import Batch, Column, Reading, Request, Send, Source, SourceType, Tools, Window
 from shared.record_log import Cut, read_records
@@ -110,7 +111,7 @@ class AadGraph:
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many records each window holds; the service cannot count them, so they are read."""
-        return [sum(len(batch.rows) for batch in self.read(Reading(each, deadline))) for each in windows]
+        return count_by_reading(self.read, windows, deadline)
 
     def release(self, reading: Reading) -> None:
         """The service keeps nothing for a walk."""

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from shared import odata
+from shared.counting import count_by_reading
 from shared.errors import DeniedError, ServiceError, UnavailableError
 from shared.model import Batch, Column, Pace, Reading, Request, Send, Source, SourceType, Tools, Window
 from shared.record_log import Cut, read_records
@@ -158,7 +159,7 @@ class Entra:
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many records each window holds; Graph cannot count them, so they are read."""
-        return [sum(len(batch.rows) for batch in self.read(Reading(each, deadline))) for each in windows]
+        return count_by_reading(self.read, windows, deadline)
 
     def release(self, reading: Reading) -> None:
         """Graph keeps nothing for a walk."""

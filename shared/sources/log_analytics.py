@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from shared.errors import AnswerTooLargeError, ExportError, UnavailableError
+from shared.errors import AnswerTooLargeError, DeadlineError, ExportError, UnavailableError
 from shared.la_options import Options, check, identity, places
 from shared.log_reader import LogReader
 from shared.model import Batch, Reading, Source, SourceType, Tools, Window
@@ -52,7 +52,13 @@ class LogAnalytics:
         """Return how many rows each window holds through the pipeline, in all workspaces together."""
         for window in windows:
             self._check_reach(window)
-        counts = [reader.count(windows, deadline) for reader in self._readers]
+        counts: list[list[int]] = []
+        try:
+            for reader in self._readers:
+                counts.append(reader.count(windows, deadline))  # noqa: PERF401  those in time
+        except DeadlineError as error:
+            in_all = error.counted if len(counts) + 1 == len(self._readers) else 0
+            raise DeadlineError(str(error), in_all) from error
         for window in windows:
             self._check_reach(window)
         return [sum(each) for each in zip(*counts, strict=True)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from shared import rawjson
+from shared.counting import count_by_reading
 from shared.errors import ExportError, ProtocolError
 from shared.log_search import MAX_TOP, Found, Searches
 from shared.model import Batch, Clock, Reading, Send, Source, SourceType, Tools, Window
@@ -74,7 +75,7 @@ class LogAnalyticsSearch:
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many rows each window holds; a total is of whole seconds and more, so they are read."""
-        return [sum(len(batch.rows) for batch in self.read(Reading(each, deadline))) for each in windows]
+        return count_by_reading(self.read, windows, deadline)
 
     def release(self, reading: Reading) -> None:
         """The service forgets its searches within minutes."""

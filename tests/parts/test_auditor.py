@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from shared.auditor import ANSWER_SECONDS, BackfillBody, VerifyBody, read_span
-from shared.errors import BadRequestError, ExportError, NotFoundError, OriginError, UnavailableError
+from shared.errors import (
+    BadRequestError,
+    DeadlineError,
+    ExportError,
+    NotFoundError,
+    OriginError,
+    UnavailableError,
+)
 from shared.model import Kind, Window
 from shared.windows import DAY, HOUR
 from tests.parts.fakes import between, make_export, order, row_at, rows_of, texts
@@ -337,6 +344,41 @@ def test_a_verification_has_a_deadline() -> None:
     verify(world)
     assert deadlines == [ANSWER_SECONDS]
     assert ANSWER_SECONDS < 230
+
+
+@pytest.mark.parametrize(
+    ("counted", "told"),
+    [
+        (0, "no window was compared in that time; ask for a shorter range"),
+        (3, f"3 of 4 windows were compared in that time; verify {EIGHT} to {ELEVEN}, and then as much again"),
+    ],
+)
+def test_a_verification_that_takes_too_long_says_how_far_it_came(counted: int, told: str) -> None:
+    """And what to ask for instead; nothing is asked for again."""
+    world = settled_world()
+    world.fake.errors = [DeadlineError("no time was left", counted)]
+    with pytest.raises(DeadlineError, match=told) as caught:
+        verify(world, repair=True)
+    assert str(caught.value).startswith("a verification may take 200 s, and ")
+    assert world.backfills() == []
+
+
+def test_windows_of_an_earlier_configuration_count_as_compared() -> None:
+    """They are counted first, by a question of their own."""
+    world = settled_world(pipeline="old")
+    world.exports = [make_export(start=EIGHT, pipeline="new")]
+    delete(world, "11")
+    world.exporter().run(order(world.exports[0], between("11:00", "12:00")))
+    count = world.fake.count
+
+    def slow(windows: Any, deadline: float) -> list[int]:
+        if len(windows) == 1:
+            raise DeadlineError("no time was left")
+        return count(windows, deadline)
+
+    world.fake.count = slow  # type: ignore[method-assign]
+    with pytest.raises(DeadlineError, match=f"3 of 4 windows .* verify {EIGHT} to {ELEVEN}"):
+        verify(world)
 
 
 @pytest.mark.parametrize("call", ["coverage", "verify", "backfill", "end_backfills"])

@@ -45,7 +45,8 @@ LAYERS = (
     {"shared.paging"},
     {"shared.service_errors", "shared.configs", "shared.problems", "shared.listing", "shared.parquet_file"},
     {"shared.windows", "shared.clouds", "shared.slices",
-     "shared.kusto_v1", "shared.arm_ids", "shared.compression", "shared.tables"},
+     "shared.kusto_v1", "shared.arm_ids", "shared.compression", "shared.tables",
+     "shared.counting"},
     {"shared.rawjson", "shared.file_format", "shared.callers", "shared.query_settings"},
     {"shared.model", "shared.errors", "shared.time_range", "shared"},
 )  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import (
+    DeadlineError,
     DeniedError,
     ExportError,
     IncompleteAnswerError,
@@ -447,6 +448,19 @@ def test_counts_of_other_windows_are_no_counts(answer: dict[str, Any]) -> None:
     """An answer that does not fit the question is an error, and never a number."""
     with pytest.raises(ProtocolError):
         TYPE.open(options(), tools(ListSend([answer]))).count(HOURS[:2], 99.0)
+
+
+@pytest.mark.parametrize(("workspaces", "in_time"), [((WORKSPACE,), 2), ((WORKSPACE, OTHER), 0)])
+def test_a_count_that_takes_too_long_says_how_many_windows_were_counted(
+    workspaces: tuple[str, ...], in_time: int
+) -> None:
+    """In all workspaces, and from the first window on."""
+    legs = {"tables": [{"columns": COLUMNS, "rows": [[0, 5]]}]}
+    send = ListSend([counted(), DeadlineError("no time was left"), legs])
+    source = TYPE.open(options(workspace=None, workspaces=workspaces), tools(send))
+    with pytest.raises(DeadlineError, match="no time was left") as caught:
+        source.count([*HOURS[:2], *HOURS[5:7], HOURS[9]], 99.0)
+    assert caught.value.counted == in_time
 
 
 def test_free_kql_is_counted_as_it_is() -> None:
