@@ -90,8 +90,9 @@ class _Body(msgspec.Struct):
 def floor(rig: Rig) -> Callable[[], int]:
     """Return the least that Python must do to get the rows from one side to the other as JSON lines.
 
-    It reads the body, splits it into rows and these into cells, puts the cells into a template, compresses
-    and uploads. It counts nothing, checks nothing, and would notice no error.
+    It reads the body, splits it into rows and these into cells, a few hundred rows at a time, fills a bytes
+    template with each row, compresses and uploads. It counts nothing, hashes nothing, unwraps no ``dynamic``
+    value, and would notice no error. Gzip is isal's both ways, at the app's level.
     """
     session = requests.Session()
     token = _credential(rig).get_token(_SCOPE).token
@@ -99,14 +100,13 @@ def floor(rig: Rig) -> Callable[[], int]:
     url = f"{rig.environ['LOG_ANALYTICS_ENDPOINT']}/v1/workspaces/w/query"
     timespan = f"{_END - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{_END:%Y-%m-%dT%H:%M:%SZ}"
     body = json.dumps({"query": "Event", "timespan": timespan})
-    split = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
+    split = msgspec.json.Decoder(list[tuple[(msgspec.Raw,) * len(COLUMNS)]]).decode  # type: ignore[misc]  # made here
     template = b"{" + b",".join(b'"%b":%%b' % name.encode() for name, _ in COLUMNS) + b"}\n"
-    piece = 1 << 20
 
     def export() -> int:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         with session.post(url, data=body, headers=headers, stream=True, timeout=60) as answer:
-            text = answer.raw.read(decode_content=True)
+            text = _inflated(answer)
         rows = msgspec.json.decode(text, type=_Body).tables[0].rows
         blob = container.get_blob_client(f"{uuid.uuid4().hex}.jsonl.gz")
         stream = isal_zlib.compressobj(2, isal_zlib.DEFLATED, 31)
@@ -120,8 +120,9 @@ def floor(rig: Rig) -> Callable[[], int]:
             held.clear()
 
         for some in _some(rows, 256):
-            held += stream.compress(b"".join([template % split(row) for row in some]))
-            if len(held) >= 8 * piece:
+            cells = split(b"[" + b",".join(some) + b"]")
+            held += stream.compress(b"".join([template % each for each in cells]))
+            if len(held) >= 8 << 20:
                 stage()
         held += stream.flush()
         stage()
@@ -129,6 +130,13 @@ def floor(rig: Rig) -> Callable[[], int]:
         return len(rows)
 
     return export
+
+
+def _inflated(answer: requests.Response) -> bytes:
+    """Return a gzipped body in plain, inflated by isal: urllib3 would take zlib, which is slower."""
+    stream = isal_zlib.decompressobj(31)
+    pieces = iter(lambda: answer.raw.read1(1 << 18, decode_content=False), b"")
+    return b"".join(map(stream.decompress, pieces))
 
 
 def _some(rows: list[msgspec.Raw], count: int) -> Any:
