@@ -61,14 +61,14 @@ def benchmark(name: str) -> Callable[..., Iterator[Line]]:
 
 
 def _told(line: Line) -> str:
-    verdict = "met   " if line.met else "MISSED"
+    verdict = ("met   " if line.met else "MISSED") if line.has_target else "      "
     figures = f"  ({line.details})" if line.details else ""
     return f"{verdict}  {line.measured:>10}  {line.target:>10}  {line.what}{figures}"
 
 
 def page(found: Mapping[str, Sequence[Line]]) -> str:
     """Return the page of the documentation that says what was found."""
-    lines = [line for some in found.values() for line in some]
+    lines = [line for some in found.values() for line in some if line.has_target]
     met = sum(line.met for line in lines)
     parts = [f"{_HEAD}\n- targets met: {met} of {len(lines)}\n{_where()}"]
     for name, some in found.items():
@@ -80,7 +80,7 @@ def page(found: Mapping[str, Sequence[Line]]) -> str:
 def _table(lines: Sequence[Line]) -> str:
     rows = ["| what | target | measured | met | figures |", "|---|---|---|---|---|"]
     for line in lines:
-        met = "yes" if line.met else "**no**"
+        met = ("yes" if line.met else "**no**") if line.has_target else ""
         rows.append(f"| {line.what} | {line.target} | {line.measured} | {met} | {line.details} |")
     return "\n".join(rows) + "\n"
 

@@ -28,7 +28,8 @@ COLUMNS = (
 ROW_BYTES = 510
 """With its comma: 100,000 rows are 51 MB."""
 
-_DIFFERENT = 20_000  # rows; a compressor looks back at 32 kB, which is 64 of them
+_DIFFERENT = 40_000  # rows: more than a row group of Parquet has, and gzip looks back at 64 of them only
+_HALF_PAIR = b"\\ud83d"
 _WORDS = (
     *("The", "service", "entered", "running", "stopped", "state", "logon", "attempt", "account", "was"),
     *("successfully", "failed", "for", "user", "process", "created", "exited", "with", "code", "network"),
@@ -69,18 +70,27 @@ def _row(random: Random, number: int) -> bytes:
 
 
 class Answers:
-    """Makes answers out of one text of rows; ``seed`` decides every value in it."""
+    """Makes answers, of ``rows`` at most, out of one text of rows; ``seed`` decides every value in it.
 
-    def __init__(self, seed: int = 7) -> None:
+    With ``half_pair`` each answer's last text ends with half of a surrogate pair, which JSON allows as an
+    escape and UTF-8 does not.
+    """
+
+    def __init__(self, rows: int = _DIFFERENT, seed: int = 7, *, half_pair: bool = False) -> None:
+        self._half_pair = half_pair
         random = Random(seed)
-        self._some = b"".join(_row(random, number) for number in range(_DIFFERENT))
+        self._different = min(rows, _DIFFERENT)
+        self._some = b"".join(_row(random, number) for number in range(self._different))
         columns = [{"name": name, "type": type_} for name, type_ in COLUMNS]
         self._head = f'{{"tables":[{{"name":"PrimaryResult","columns":{json.dumps(columns)},"rows":['.encode()
 
     def body(self, rows: int) -> bytes:
         """Return the body of an answer with so many rows, and with the statistics that say so."""
-        times, rest = divmod(rows, _DIFFERENT)
+        times, rest = divmod(rows, self._different)
         text = self._some * times + self._some[: rest * ROW_BYTES]
+        if self._half_pair:
+            end = text.rindex(b'","/subscriptions/')
+            text = text[: end - len(_HALF_PAIR)] + _HALF_PAIR + text[end:]
         return self._head + text[:-1] + f']}}],"statistics":{_statistics(rows)}}}'.encode()
 
 

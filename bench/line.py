@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+_NONE = "–"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -16,6 +18,16 @@ class Line:
     measured: str
     met: bool
     details: str = ""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is anything to be met."""
+        return self.target != _NONE
+
+
+def reported(what: str, measured: str, details: str = "") -> Line:
+    """Return the line of a figure that is only told."""
+    return Line(what, _NONE, measured, met=True, details=details)
 
 
 def at_least(what: str, target: float, measured: float, details: str = "", unit: str = "x") -> Line:

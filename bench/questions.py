@@ -2,7 +2,11 @@
 
 A simulation, a hundred times smaller than in earnest: the app's own reader asks a service that holds rows at
 some rate, and that leaves rows out where they are more than it answers. A series of windows is read, each
-sized by what those before it held.
+sized by what those before it held, at several levels of volume; the figure is that of the worst.
+
+Where every fourth window holds ten times as much, nothing foretells which: the first question of each is
+answered in vain, and where such a window fills but four answers or eight, that alone is most of what the
+target allows. The windows between take no question more.
 """
 
 import json
@@ -37,6 +41,7 @@ _DROPPED = 100
 """So many rows become one in the pipeline."""
 _LEVELS = (0.15, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0)
 """How many answers a window fills, before noise and jumps."""
+SPIKES = "every fourth window holds ten times as much"
 _BEGIN = parse_instant("2026-11-01")
 _BOUNDS = re.compile(r"let window_start = datetime\((\S+)\);\s*let window_end = datetime\((\S+)\);")
 
@@ -55,10 +60,14 @@ def run(*, tiny: bool = False) -> Iterator[Line]:
     def jumping(random: Random) -> list[float]:
         return [random.uniform(0.9, 1.1) * (10 if number % 24 >= 12 else 1) for number in range(windows)]
 
+    def spiky(random: Random) -> list[float]:
+        return [random.uniform(0.9, 1.1) * (10 if number % 4 == 3 else 1) for number in range(windows)]
+
     kinds: Sequence[tuple[str, Volumes, str | None, bool]] = (
         ("steady volume", steady, None, True),
         ("a pipeline whose `where` drops 99 %", steady, _PIPELINE, True),
         ("volume that jumps tenfold, and back", jumping, None, True),
+        (SPIKES, spiky, None, True),
         ("the first run, sized by one count", steady, None, False),
     )
     sizings = 0
@@ -66,9 +75,12 @@ def run(*, tiny: bool = False) -> Iterator[Line]:
         series = [_Series(level, volumes, pipeline, Random(number)) for number, level in enumerate(levels)]
         for each in series:
             each.read(known=known)
-        asked, least = sum(each.asked for each in series), sum(each.least for each in series)
         sizings += sum(each.counted for each in series) if known else 0
-        yield at_most(f"data requests beside the fewest: {what}", _TARGET, asked / least, f"{asked}, {least}")
+        worst = max(series, key=lambda each: each.asked / each.least)
+        asked, least = sum(each.asked for each in series), sum(each.least for each in series)
+        details = f"{worst.asked}, {worst.least} at {worst.level:g} answers a window; {asked}, {least} in all"
+        ratio = worst.asked / worst.least
+        yield at_most(f"data requests beside the fewest: {what}", _TARGET, ratio, details)
     yield Line("requests that only size a window, once an export has run", "0", str(sizings), sizings == 0)
 
 
@@ -76,6 +88,7 @@ class _Series:
     """A series of windows, the service that holds its rows, and what was asked of it."""
 
     def __init__(self, level: float, volumes: Volumes, pipeline: str | None, random: Random) -> None:
+        self.level = level
         hours = volumes(random)
         # Rows by the minute: uneven by chance, and rising or falling over the hour.
         minutes: list[float] = []

@@ -68,7 +68,7 @@ def export(app: App, hours_ago: int) -> Receipt:
 
 
 @contextlib.contextmanager
-def rig(rows_per_hour: int, latency: float = 0.0) -> Generator[Rig]:
+def rig(rows_per_hour: int, latency: float = 0.0, *, half_pair: bool = False) -> Generator[Rig]:
     """Start the server of canned answers and Azurite, and stop them at the end.
 
     What reads its certificates from the environment, as requests does, finds them there meanwhile.
@@ -76,19 +76,20 @@ def rig(rows_per_hour: int, latency: float = 0.0) -> Generator[Rig]:
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         azurite = running.enter_context(Azurite.start(folder=folder / "azurite"))
-        canned = _canned(running, folder, rows_per_hour, latency)
+        canned = _canned(running, folder, rows_per_hour, latency, half_pair)
         environ = {**canned, "AzureWebJobsStorage": azurite.connection_string}
         running.enter_context(with_variables(REQUESTS_CA_BUNDLE=canned["REQUESTS_CA_BUNDLE"]))
         yield Rig(environ, folder)
 
 
 def _canned(
-    running: contextlib.ExitStack, folder: Path, rows_per_hour: int, latency: float
+    running: contextlib.ExitStack, folder: Path, rows_per_hour: int, latency: float, half_pair: bool
 ) -> dict[str, str]:
     """Start the server; return the settings of an app that asks it."""
     lines: SimpleQueue[str | None] = SimpleQueue()
     argv = [sys.executable, "-m", "local.tethered", "bench.server", "--folder", folder,
-            "--rows-per-hour", rows_per_hour, "--latency", latency]  # fmt: skip
+            "--rows-per-hour", rows_per_hour, "--latency", latency,
+            *(["--half-pair"] if half_pair else [])]  # fmt: skip
     child = running.enter_context(Child([str(part) for part in argv], cwd=ROOT, on_line=lines.put))
     line = lines.get()
     if line is None:

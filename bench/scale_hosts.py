@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -69,8 +70,11 @@ def run(*, tiny: bool = False) -> Iterator[Line]:
         yield at_least(what, target, gain, _details([waiting[0], pace]))
     if not tiny:
         busy = [measure(hosts, 0.0, 25) for hosts in (1, 2, 4)]
-        best = max(pace.windows_a_second for pace in busy) / busy[0].windows_a_second
-        yield at_least("the most of 1, 2 and 4 hosts beside one, queries at once", 1.0, best, _details(busy))
+        for pace in busy[1:]:
+            gain = pace.windows_a_second / busy[0].windows_a_second
+            # One host and the emulators already keep most of two cores busy: more must not get in their way.
+            what = f"windows/s of {pace.hosts} hosts beside one, queries that take no time"
+            yield at_least(what, 1.1, gain, _details([busy[0], pace]))
 
 
 def _details(paces: Sequence[Pace]) -> str:
@@ -81,6 +85,7 @@ def _details(paces: Sequence[Pace]) -> str:
     )
 
 
+@cache  # what measures again what was measured in the same run, as the check of the model does
 def measure(hosts: int, query_seconds: float, windows_each: int) -> Pace:
     """Let so many hosts work off ``windows_each`` windows each; as many windows are in flight as hosts, or 2.
 

@@ -39,10 +39,10 @@ class _Query(msgspec.Struct):
 class Canned:
     """Answers queries with ``rows_per_hour`` rows for an hour, after ``latency`` seconds."""
 
-    def __init__(self, rows_per_hour: int, latency: float) -> None:
+    def __init__(self, rows_per_hour: int, latency: float, *, half_pair: bool = False) -> None:
         self._rows_per_hour = rows_per_hour
         self._latency = latency
-        self._answers = Answers()
+        self._answers = Answers(rows_per_hour, half_pair=half_pair)
         self.compressed = functools.lru_cache(4)(self._compressed)
 
     def answer(self, body: bytes) -> Answer:
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="for ca.pem and the app's credentials")
     parser.add_argument("--rows-per-hour", type=int, required=True)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--half-pair", action="store_true", help="half of a surrogate pair in each answer")
     chosen = parser.parse_args(arguments)
     stop: SimpleQueue[int] = SimpleQueue()  # safe in a signal handler, as an Event is not
     signal.signal(signal.SIGINT, lambda number, _: stop.put(number))
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     identity = Identity.make(1, chosen.folder, authority)
     entra_id = EntraId(identity, Tokens(identity.tenant_id, 3600, time.time), time.time)
-    canned = Canned(chosen.rows_per_hour, chosen.latency)
+    canned = Canned(chosen.rows_per_hour, chosen.latency, half_pair=chosen.half_pair)
     server = Server(_handler(entra_id, canned), 0, tls)
     environment = {
         "AZURE_TENANT_ID": identity.tenant_id,

@@ -14,7 +14,7 @@ def main() -> int:
     os.environ.update(given["environ"])
     import function_app  # so that all is in memory that is in the memory of a worker
 
-    receipt = export(Rig(given["environ"], Path(given["folder"])).app(), 0)
+    receipt = export(Rig(given["environ"], Path(given["folder"])).app(given["format"]), 0)
     functions = len(function_app.app.get_functions())
     found = {"rows": receipt.rows, "slices": receipt.slices, "peak": peak_bytes(), "functions": functions}
     sys.stdout.write(json.dumps(found) + "\n")

@@ -29,7 +29,7 @@ class CountingContainer(MemoryContainer):
     def __init__(self) -> None:
         super().__init__()
         self.calls: Counter[str] = Counter()
-        self.listed = 0
+        self.listed = self.receipts = 0
         self._names: list[str] | None = None
 
     def fill(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
@@ -40,6 +40,7 @@ class CountingContainer(MemoryContainer):
         """Yield the blobs under a prefix, page by page; without metadata they are the names alone."""
         for name in self._under(prefix, "list"):
             blob = self._blobs[name].blob
+            self.receipts += metadata
             yield blob if metadata else Blob(name, blob.etag, blob.size)
 
     def names(self, prefix: str) -> Iterator[str]:
@@ -103,11 +104,15 @@ class CountingContainer(MemoryContainer):
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of storage: pages of data blobs and of documents, blobs listed, and other calls."""
+    """What was asked of storage: pages of data blobs and of documents, blobs listed, and other calls.
+
+    ``receipts`` are those of the blobs listed that came with their metadata.
+    """
 
     data: int
     documents: int
     listed: int
+    receipts: int
     others: int
 
     @property
@@ -123,10 +128,11 @@ def asked(world: World) -> Asked:
     assert isinstance(documents, CountingContainer)
     of_data, of_documents = (each.calls["list"] + each.calls["names"] for each in (data, documents))
     others = data.calls.total() + documents.calls.total() - of_data - of_documents
-    counted = Asked(of_data, of_documents, data.listed + documents.listed, others)
+    receipts = data.receipts + documents.receipts
+    counted = Asked(of_data, of_documents, data.listed + documents.listed, receipts, others)
     for container in (data, documents):
         container.calls.clear()
-        container.listed = 0
+        container.listed = container.receipts = 0
     return counted
 
 
