@@ -1,6 +1,7 @@
 """Compressed files: the same bytes in give the same bytes out, however they are divided. Pure."""
 
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, assert_never
@@ -11,6 +12,7 @@ Compression = Literal["", "gz", "zst"]
 MEDIA_TYPES = {"gz": "application/gzip", "zst": "application/zstd"}
 
 _PIECE = 1 << 20  # bytes given to the compressor at a time, so that its output does not depend on the caller
+_READ = 1 << 18  # bytes of content at a time: what is made of them may take many times as much memory
 _GZIP_LEVEL = 2
 _ZSTD_LEVEL = 1
 
@@ -36,25 +38,36 @@ class Stream:
         return self._compress(bytes(self._held)) + self._flush()
 
 
-def decompress(data: bytes, compression: Compression) -> bytes:
-    """Return a whole file's content. Raises ValueError for a damaged one."""
+def inflated(data: bytes, compression: Compression) -> Iterator[bytes]:
+    """Yield a whole file's content in pieces, of which none is empty.
+
+    Raises ValueError for a damaged one, which may show only after its last piece.
+    """
     match compression:
         case "":
-            return data
+            for at in range(0, len(data), _READ):
+                yield data[at : at + _READ]
         case "gz":
             try:
-                return gzip.decompress(data)
+                with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                    yield from iter(lambda: file.read(_READ), b"")
             except (OSError, EOFError, zlib.error) as error:
                 raise ValueError(f"the file is no whole gzip stream: {error}") from error
         case "zst":
             from backports import zstd
 
             try:
-                return zstd.decompress(data)
-            except zstd.ZstdError as error:
+                with zstd.ZstdFile(io.BytesIO(data)) as file:
+                    yield from iter(lambda: file.read(_READ), b"")
+            except (EOFError, zstd.ZstdError) as error:
                 raise ValueError(f"the file is no whole Zstandard stream: {error}") from error
         case _:
             assert_never(compression)
+
+
+def decompress(data: bytes, compression: Compression) -> bytes:
+    """Return a whole file's content. Raises ValueError for a damaged one."""
+    return b"".join(inflated(data, compression))
 
 
 def gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:

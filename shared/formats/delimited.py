@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared import rawjson, tables
-from shared.compression import MEDIA_TYPES, Compression, Stream, decompress
+from shared.compression import MEDIA_TYPES, Compression, Stream, decompress, inflated
 from shared.errors import ProtocolError
 from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.model import Batch, Column
@@ -29,7 +29,6 @@ _GUARDED = (*_ODD, b'"=', b'"+', b'"-', b'"@')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Types whose values the service itself forms, so that none of them can be a formula.
 _HARMLESS = {"bool", "datetime", "decimal", "guid", "int", "long", "real", "timespan"}
-_QUOTED = re.compile(rb'"[^"]*"')
 _FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n)')
 
 
@@ -62,12 +61,17 @@ class Csv(SingleFile):
 
     def count(self, data: bytes, read: ReadBlob | None = None) -> int:  # noqa: ARG002  all is in one file
         """Return how many rows a whole file has. Raises ValueError for a damaged file."""
-        text = decompress(data, self.compression)
-        # A doubled quote ends one quoted part and begins the next: what is left has no text in it.
-        lines = _QUOTED.sub(b"", text)
-        if not lines.endswith(_END) or b'"' in lines:
+        lines, quoted, last = 0, False, b""
+        for piece in inflated(data, self.compression):
+            # A doubled quote ends one quoted part and begins the next: what lies outside has no text in it.
+            parts = piece.split(b'"')
+            outside = last + b"".join(parts[quoted::2])
+            quoted ^= len(parts) % 2 == 0
+            lines += outside.count(_END) - last.count(_END)
+            last = outside[-len(_END) :]
+        if quoted or last != _END:
             raise ValueError("the file's last line does not end")
-        return lines.count(_END) - 1
+        return lines - 1
 
     def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
         """Return the records of a whole file. Raises ValueError for a damaged one, and one of other rows."""
