@@ -18,7 +18,7 @@ from shared.journal import Journal, Unavailable
 from shared.model import Clock, Container, Export, Reading, Source, SourceType, Window
 from shared.receipts import from_metadata
 from shared.rechecker import Rechecker
-from shared.rewriter import Unseen
+from shared.rewriter import Unseen, digests_of
 from shared.state import State
 from shared.windows import SECOND, clipped, format_second, hull, overlap, subtract, union
 
@@ -273,7 +273,7 @@ class Auditor:
         document = self._data.read(stored.blob.name)
         format_ = self._formats[stored.extension]
         try:
-            held = format_.records(document.data, self._data.read) if document else []
+            held = digests_of(format_.records(document.data, self._data.read) if document else ())
         except ValueError:  # it is damaged; looking deep tells how
             return False
         unseen = Unseen(source, held)

@@ -1,6 +1,6 @@
 """What every file format is: the protocols that the files in ``formats`` implement, and what most share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -66,19 +66,21 @@ class Format(Protocol):
     def writer(self, folder: str = "", before: bytes | None = None, columns: Sequence[Column] = ()) -> Writer:
         """Begin one file; ``folder`` is where the files beside it will be.
 
-        ``before`` is the same window's file from before, where what it names is to stay: its rows are then
-        the first batch. ``columns`` are those that a file with columns has in any case; its writer raises
-        ColumnsChangedError for a batch that the columns of what it gave out already do not fit.
+        ``before`` is the same window's file from before, where what it names is to stay: what is ``verbatim``
+        has its rows then, and is not given them again. ``columns`` are those that a file with columns has in
+        any case; its writer raises ColumnsChangedError for a batch that the columns of what it gave out
+        already do not fit.
         """
 
     def count(self, data: bytes, read: ReadBlob | None = None) -> int:
         """Return how many rows a whole file has. Raises ValueError for a damaged file."""
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:
-        """Return the records of a whole file, each a JSON object on one line.
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:
+        """Yield the records of a whole file, each a JSON object on one line; few are in memory at a time.
 
-        ``read`` is for the files beside it. Raises ValueError for a damaged file, and for one that does not
-        have its rows as JSON objects: one of tables, in a format that is not ``comparable``.
+        ``read`` is for the files beside it. Raises ValueError for a damaged file, which may show only after
+        its last record, and for one that does not have its rows as JSON objects: one of tables, in a format
+        that is not ``comparable``.
         """
 
 

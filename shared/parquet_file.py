@@ -16,7 +16,7 @@ that memory is bounded. Times and decimals stay text until then, and are only th
 
 import contextlib
 import io
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ pa.set_memory_pool(pa.system_memory_pool())
 
 GROUP_ROWS = 131_072
 GROUP_BYTES = 16 << 20  # of answer
+_READ_ROWS = 1024
 
 # What columns are held as, and stored as, where that is not text.
 _HELD = {"bool": pa.bool_(), "int": pa.int32(), "long": pa.int64(), "real": pa.float64()}
@@ -161,13 +162,13 @@ def count_rows(data: bytes) -> int:
         return sum(file.read_row_group(group).num_rows for group in range(file.num_row_groups))
 
 
-def read_records(data: bytes) -> list[str]:
-    """Return the records of a whole file of records, as JSON. Raises ValueError."""
+def read_records(data: bytes) -> Iterator[str]:
+    """Yield the records of a whole file of records, as JSON. Raises ValueError."""
     with _opened(data) as file:
         if RECORD.name not in file.schema_arrow.names:
             raise ValueError("the file is not one of whole records")
-        records: list[str] = file.read(columns=[RECORD.name]).column(0).to_pylist()
-        return records
+        for batch in file.iter_batches(_READ_ROWS, columns=[RECORD.name]):
+            yield from batch.column(0).to_pylist()
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import msgspec
@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 _COMPARED_BYTES = 8 << 20
 """Size of a blob up to which its rows are compared one by one; beyond it, by their number."""
 
+_BATCH_BYTES = 1 << 20
+"""Size of stored rows that are handed on together; all of a window's may be more than memory holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
@@ -55,10 +58,18 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A sound blob's bytes, and the rows that it holds."""
+    """A sound blob's bytes, what reads its rows anew from them, and how often each row's digest is there.
 
-    data: bytes
-    rows: Sequence[msgspec.Raw]
+    A damaged one has none of them.
+    """
+
+    data: bytes | None = None
+    rows: Callable[[], Iterable[msgspec.Raw]] = tuple
+    digests: Counter[bytes] = field(default_factory=Counter)
+
+    def batches(self, times: Sequence[str]) -> Iterator[Batch]:
+        """Yield the rows in batches."""
+        return _batches(self.rows(), times)
 
 
 class Rewriter:
@@ -141,24 +152,22 @@ class Rewriter:
         self._state.register(export)
         folder = staging.attempt.folder
         times = [time for time in (old.first_time, old.last_time) if time] if old else []
-        held: _Held | None = None
-        kept: Sequence[msgspec.Raw] = ()
+        held, kept = _Held(), 0
         source: Unseen | _Remembering
         continued: bytes | None = None
         if old is not None and self._sources[export.source].union:
             held = self._held(stored, old.sha256)
-            rows = held.rows if held else ()
             whole = format_.verbatim and not same_name
-            kept = () if whole else rows
-            continued = held.data if held and same_name else None
-            first = Batch(rows=kept, times=times, slices=0, requests=0)
-            source = Unseen(self._open_source(export), rows, first, whole=whole)
+            kept = 0 if whole else held.digests.total()
+            continued = held.data if same_name else None
+            # Pages either hold the stored rows already, or the source's are to hold them all.
+            first = partial((_Held() if format_.verbatim else held).batches, times)
+            source = Unseen(self._open_source(export), held.digests, first, whole=whole)
         else:
             alike = old is not None and old.config == export.digest and before.size <= _COMPARED_BYTES
             if old and alike and not allow_shrink and format_.comparable:
                 held = self._held(stored, old.sha256)
-            rows = held.rows if held else ()
-            source = _Remembering(self._open_source(export), rows, times, self._formats["jsonl"])
+            source = _Remembering(self._open_source(export), held, times, self._formats["jsonl"])
         begin = partial(format_.writer, folder, continued)
         now = self._clock.now()  # what becomes visible from here on is for another recheck to find
         try:
@@ -177,7 +186,7 @@ class Rewriter:
                 event(_log, "window kept: its source shrank", message, level=logging.WARNING, why=why)
                 return Rewrite("source_shrank", source.rows)
             receipt = receipt_of(export, old or stored.window, staging, writer, tally, now=now)
-            nothing_new = kept and writer.rows == len(kept)
+            nothing_new = kept and writer.rows == kept
             same_bytes = old is not None and (receipt.sha256, receipt.config) == (old.sha256, old.config)
             if same_name and not force and (nothing_new or same_bytes):
                 return Rewrite("unchanged", source.rows)
@@ -195,17 +204,18 @@ class Rewriter:
             )
             return Rewrite("added", source.rows)
 
-    def _held(self, stored: Stored, sha256: str) -> "_Held | None":
-        """Return what a stored window holds; None when it is damaged, for then it is no help."""
+    def _held(self, stored: Stored, sha256: str) -> _Held:
+        """Return what a stored window holds; nothing when it is damaged, for then it is no help."""
         document = self._data.read(stored.blob.name)
         format_ = next(each for each in self._formats.values() if each.extension == stored.extension)
         try:
             if document is None or hashlib.sha256(document.data).hexdigest() != sha256:
                 raise ValueError("its bytes are not those of its receipt")
-            return _Held(document.data, format_.records(document.data, self._data.read))
+            rows = partial(format_.records, document.data, self._data.read)
+            return _Held(document.data, rows, digests_of(rows()))
         except ValueError as error:
             _log.error("stored window damaged blob=%s: %s", stored.blob.name, error)
-            return None
+            return _Held()
 
     def _etag(self, name: str) -> str | None:
         blob = self._data.head(name)
@@ -235,6 +245,30 @@ def _sized(reading: Reading, held: Receipt | None, export: Export) -> Reading:
     return replace(reading, measured=held.measured)
 
 
+def digests_of(rows: Iterable[msgspec.Raw]) -> Counter[bytes]:
+    """Return how often each digest of a stored row is there: they are known again by it, and it is small."""
+    return Counter(hashlib.sha256(row).digest() for row in rows)
+
+
+def _batches(rows: Iterable[msgspec.Raw], times: Sequence[str]) -> Iterator[Batch]:
+    """Yield stored rows in batches, which cost no request; without rows it is one batch with the times.
+
+    Raises ConflictError for rows that can no longer be read.
+    """
+    some: list[msgspec.Raw] = []
+    size = 0
+    try:
+        for row in rows:
+            some.append(row)
+            size += len(row)
+            if size >= _BATCH_BYTES:
+                yield Batch(rows=some, times=times, slices=0, requests=0)
+                some, size = [], 0
+    except ValueError as error:  # they were there a moment ago: another worker removes pages that it replaced
+        raise ConflictError(f"the stored window changed while it was read: {error}") from error
+    yield Batch(rows=some, times=times, slices=0, requests=0)
+
+
 class _Remembering:
     """A source whose rows are followed by those stored ones that are no longer among them.
 
@@ -243,9 +277,7 @@ class _Remembering:
     word differently, would make every row look purged, and doubled. ``rows`` counts what the source held.
     """
 
-    def __init__(
-        self, source: Source, held: Sequence[msgspec.Raw], times: Sequence[str], lines: Format
-    ) -> None:
+    def __init__(self, source: Source, held: _Held, times: Sequence[str], lines: Format) -> None:
         self._source = source
         self._held = held
         self._times = times
@@ -256,22 +288,31 @@ class _Remembering:
     def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the source's batches, then the stored rows that were not in them."""
         self.rows = 0
-        missing = Counter(bytes(record) for record in self._held)
+        missing = self._held.digests.copy()
         for batch in self._source.read(reading):
             self.rows += len(batch.rows)
             if missing and not self._reads_the_same(batch):
                 missing.clear()
             if missing:
                 writer = self._lines.writer()
-                missing.subtract((writer.write(batch) + writer.finish()).split(b"\n")[:-1])
+                lines = (writer.write(batch) + writer.finish()).split(b"\n")[:-1]
+                missing.subtract(digests_of(map(msgspec.Raw, lines)))
             yield batch
-        gone = [msgspec.Raw(line) for line, count in missing.items() for _ in range(count)]
-        if gone:
-            yield Batch(rows=gone, times=self._times, slices=0, requests=0)
+        if any(count > 0 for count in missing.values()):
+            yield from _batches(self._taken(missing), self._times)
+
+    def _taken(self, missing: Counter[bytes]) -> Iterator[msgspec.Raw]:
+        """Yield the stored rows whose digests are missing, each as often as its digest is."""
+        for row in self._held.rows():
+            digest = hashlib.sha256(row).digest()
+            if missing[digest] > 0:
+                missing[digest] -= 1
+                yield row
 
     def _reads_the_same(self, batch: Batch) -> bool:
         columns = batch.columns or ()
-        stored = list(msgspec.json.decode(self._held[0], type=dict[str, msgspec.Raw]))
+        first = next(iter(self._held.rows()))
+        stored = list(msgspec.json.decode(first, type=dict[str, msgspec.Raw]))
         varying = {"dynamic", "real"}
         return [each.name for each in columns] == stored and all(each.type not in varying for each in columns)
 
@@ -287,32 +328,36 @@ class _Remembering:
 class Unseen:
     """A source without the records that are stored already, or ``whole``, with them; ``first`` comes first.
 
-    ``rows`` counts what it held with them.
+    ``stored`` are the digests of those records. ``rows`` counts what it held with them.
     """
 
     def __init__(
-        self, source: Source, kept: Iterable[msgspec.Raw], first: Batch | None = None, *, whole: bool = False
+        self,
+        source: Source,
+        stored: Collection[bytes],
+        first: Callable[[], Iterable[Batch]] = tuple,
+        *,
+        whole: bool = False,
     ) -> None:
         self._source = source
         self._first = first
-        self._seen = {hashlib.sha256(record).digest() for record in kept}
-        self._found: set[bytes] = set()
+        self._stored = stored
+        self._gone = set(stored)
         self._whole = whole
         self.rows = 0
 
     @property
     def gone(self) -> int:
         """How many of the stored records it did not hold any more."""
-        return len(self._seen - self._found)
+        return len(self._gone)
 
     def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the batches with what is new in them."""
         self.rows = 0
-        if self._first is not None:
-            yield self._first
+        yield from self._first()
         for batch in self._source.read(reading):
             self.rows += len(batch.rows)
-            if not self._seen:
+            if not self._stored:
                 yield batch
                 continue
             new = [number for number, record in enumerate(batch.rows) if self._is_new(record)]
@@ -332,5 +377,5 @@ class Unseen:
     def _is_new(self, record: msgspec.Raw) -> bool:
         line = rawjson.restore(rawjson.one_line(bytes(record)))
         digest = hashlib.sha256(line).digest()
-        self._found.add(digest)
-        return digest not in self._seen
+        self._gone.discard(digest)
+        return digest not in self._stored

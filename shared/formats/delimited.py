@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared import rawjson, tables
-from shared.compression import MEDIA_TYPES, Compression, Stream, decompress, inflated
+from shared.compression import MEDIA_TYPES, Compression, Stream, inflated
 from shared.errors import ProtocolError
 from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.model import Batch, Column
@@ -73,15 +73,17 @@ class Csv(SingleFile):
             raise ValueError("the file's last line does not end")
         return lines - 1
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
-        """Return the records of a whole file. Raises ValueError for a damaged one, and one of other rows."""
-        names, *lines = _lines(decompress(data, self.compression)) or [[]]
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:  # noqa: ARG002
+        """Yield the records of a whole file. Raises ValueError for a damaged one, and one of other rows."""
+        lines = _lines(inflated(data, self.compression))
+        names = next(lines, [])
         if RECORD.name.encode() not in names:
             raise ValueError("the file is not one of whole records")
         place = names.index(RECORD.name.encode())
-        if any(len(fields) != len(names) for fields in lines):
-            raise ValueError("the lines of the file have different numbers of fields")
-        return [msgspec.Raw(fields[place]) for fields in lines]
+        for fields in lines:
+            if len(fields) != len(names):
+                raise ValueError("the lines of the file have different numbers of fields")
+            yield msgspec.Raw(fields[place])
 
 
 class _Csv(Counting):
@@ -160,18 +162,19 @@ def _checked(text: bytes) -> bytes:
     return text
 
 
-def _lines(text: bytes) -> list[list[bytes]]:
-    """Return the fields of each line. Raises ValueError for a file that this module did not write."""
-    lines: list[list[bytes]] = []
+def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the fields of each line. Raises ValueError for a file that this module did not write."""
     fields: list[bytes] = []
-    at = 0
-    while match := _FIELD.match(text, at):
-        quoted, plain, end = match.groups()
-        fields.append(plain if quoted is None else quoted.replace(b'""', b'"'))
-        if end == _END:
-            lines.append(fields)
-            fields = []
-        at = match.end()
-    if fields or at != len(text):
-        raise ValueError(f"the file is no CSV from its byte {at} on")
-    return lines
+    rest, before = b"", 0
+    for piece in pieces:
+        text, at = rest + piece, 0
+        while match := _FIELD.match(text, at):  # none, where the piece ends within a field: that waits
+            quoted, plain, end = match.groups()
+            fields.append(plain if quoted is None else quoted.replace(b'""', b'"'))
+            if end == _END:
+                yield fields
+                fields = []
+            at = match.end()
+        rest, before = text[at:], before + at
+    if fields or rest:
+        raise ValueError(f"the file is no CSV from its byte {before} on")

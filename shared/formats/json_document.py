@@ -1,6 +1,6 @@
 """One JSON document: the columns, and each row as an array of its cells, as the service sent them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -46,9 +46,9 @@ class JsonDocument(SingleFile):
         """Return how many rows a whole file has. Raises ValueError for a damaged file."""
         return len(self._document(data).rows)
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
-        """Return the rows of a whole file, each an array. Raises ValueError for a damaged file."""
-        return self._document(data).rows
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:  # noqa: ARG002
+        """Yield the rows of a whole file, each an array. Raises ValueError for a damaged file."""
+        yield from self._document(data).rows
 
     def _document(self, data: bytes) -> _Document:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared import rawjson
-from shared.compression import MEDIA_TYPES, Compression, Stream, decompress, inflated
+from shared.compression import MEDIA_TYPES, Compression, Stream, inflated
 from shared.errors import ProtocolError
 from shared.file_format import Counting, ReadBlob, SingleFile, Writer
 from shared.model import Batch, Column
@@ -58,15 +58,14 @@ class JsonLines(SingleFile):
             raise ValueError(_UNENDED)
         return rows
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
-        """Return the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
-        return [msgspec.Raw(line) for line in self._text(data).split(b"\n")[:-1]]
-
-    def _text(self, data: bytes) -> bytes:
-        text = decompress(data, self.compression)
-        if text and not text.endswith(b"\n"):
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:  # noqa: ARG002
+        """Yield the rows of a whole file, each a JSON object. Raises ValueError for a damaged file."""
+        rest = b""
+        for piece in inflated(data, self.compression):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from map(msgspec.Raw, lines)
+        if rest:
             raise ValueError(_UNENDED)
-        return text
 
 
 class _Lines(Counting):

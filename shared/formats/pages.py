@@ -68,43 +68,43 @@ class Pages(SingleFile):
 
     def count(self, data: bytes, read: ReadBlob | None = None) -> int:
         """Return how many records the window has, having read its pages. Raises ValueError as ``records``."""
-        return len(self.records(data, read))
+        return sum(1 for _ in self.records(data, read))
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:
-        """Return the window's records from the pages that its manifest names, each on one line.
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:
+        """Yield the window's records from the pages that its manifest names, each on one line.
 
         Raises ValueError for a damaged manifest, and for a page that is damaged or gone.
         """
-        rows: list[msgspec.Raw] = []
         for page in read_manifest(data).pages:
             document = read(page.name) if read is not None else None
             if document is None:
                 raise ValueError(f"its page {page.name} is gone")
             if hashlib.sha256(document.data).hexdigest() != page.sha256:
                 raise ValueError(f"its page {page.name} is damaged: its bytes are not those of the manifest")
-            rows += _records_of(page, document.data)
-        return rows
+            yield from _records_of(page, document.data)
 
 
 class _Pages(Counting):
     """Gathers pages for their folder, and the manifest that names them.
 
-    With the manifest from ``before``, its pages stay, and only a page that brings a new row is added.
+    With the manifest from ``before``, its pages stay and their rows count, and only a page that brings a new
+    row is added.
     """
 
     def __init__(self, folder: str, before: Manifest | None) -> None:
         super().__init__()
         self._folder = folder
-        self._kept = None if before is None else sum(_count(page) for page in before.pages)
+        self._again = before is not None
         self._pages = [] if before is None else list(before.pages)
+        self._rows = sum(_count(page) for page in self._pages)
         self._files: list[tuple[str, bytes]] = []
         self._numbered = 0
 
     def write(self, batch: Batch) -> bytes:
-        """Take a page; or, without one, the rows of the pages that stay."""
+        """Take a page; or, without one, the times of the rows that are there already."""
         if batch.page is not None:
             self._add(batch.page, batch.rows)
-        elif len(batch.rows) not in {0, self._kept}:
+        elif batch.rows:
             raise ExportError(
                 f"{len(batch.rows)} rows came without the pages that they were on, so that they cannot be "
                 "stored as pages; give the export another format"
@@ -123,7 +123,7 @@ class _Pages(Counting):
         return msgspec.json.encode(Manifest(self._pages))
 
     def _add(self, body: bytes, rows: Sequence[msgspec.Raw]) -> None:
-        if self._kept is not None and not rows:
+        if self._again and not rows:
             return
         try:
             body.decode()

@@ -1,6 +1,6 @@
 """Parquet with typed columns. Pure. What is in a file: ``shared.parquet_file``, which alone needs pyarrow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -43,9 +43,10 @@ class Parquet(SingleFile):
         rows: int = self._files().count_rows(data)
         return rows
 
-    def records(self, data: bytes, read: ReadBlob | None = None) -> list[msgspec.Raw]:  # noqa: ARG002
-        """Return the records of a whole file. Raises ValueError for a damaged one, and one of other rows."""
-        return [msgspec.Raw(record.encode()) for record in self._files().read_records(data)]
+    def records(self, data: bytes, read: ReadBlob | None = None) -> Iterator[msgspec.Raw]:  # noqa: ARG002
+        """Yield the records of a whole file. Raises ValueError for a damaged one, and one of other rows."""
+        for record in self._files().read_records(data):
+            yield msgspec.Raw(record.encode())
 
     def _files(self) -> ModuleType:
         """Return the module that knows pyarrow. Raises ExportError where that was removed since."""

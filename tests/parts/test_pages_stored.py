@@ -7,12 +7,14 @@ import pytest
 
 from shared.auditor import VerifyBody
 from shared.coverage import Stored, stored_near
+from shared.errors import ConflictError
 from shared.model import Export, Window
 from shared.reading import DEADLINE_SECONDS
 from shared.receipts import from_metadata
 from shared.rewriter import Rewrite
 from shared.windows import HOUR
 from tests.parts.fakes import LENGTHS, between, make_export, order
+from tests.parts.faulty import Act, Steps
 from tests.parts.paged import (
     FOLDERS,
     LATE,
@@ -46,7 +48,7 @@ def rewrite(world: World, export: Export | None = None, **options: Any) -> Rewri
     world.clock.advance("1m")
     deadline = world.clock.monotonic() + DEADLINE_SECONDS
     message = order(world.exports[0], WINDOW, "backfill")
-    return world.rewriter().rewrite(
+    return world.rewriter(data=options.pop("data", None)).rewrite(
         export or world.exports[0], stored(world), message, deadline, since=0, **options
     )
 
@@ -278,3 +280,21 @@ def test_the_manifest_is_json_that_a_person_can_read() -> None:
     world = stored_world()
     pages = json.loads(content(world, MANIFEST))["pages"]
     assert [page["records"] for page in pages] == [[{"first": 1, "count": 4}], [{"first": 1, "count": 2}]]
+
+
+def test_a_page_that_is_removed_while_the_window_is_stored_again_is_a_conflict() -> None:
+    """Another worker replaced the window just then: nothing is written, and the message comes back."""
+    world = stored_world()
+    before = stored(world)
+    page = page_blobs(world)[1]
+    read: list[str] = []
+
+    def removing(step: str, act: Act) -> Any:
+        if step == f"read {page}" and step in read:
+            world.data.delete(page)
+        read.append(step)
+        return act()
+
+    with pytest.raises(ConflictError, match=r"audit1\.json is gone"):
+        rewrite(world, make_export(kind="entra", format_="jsonl"), data=Steps(removing).container(world.data))
+    assert stored(world) == before

@@ -7,7 +7,7 @@ import pytest
 
 from shared.formats import FORMATS
 from shared.model import Batch, Column, Reading, Window
-from shared.rewriter import _Remembering
+from shared.rewriter import _Held, _Remembering, digests_of
 
 HELD = [msgspec.Raw(b'{"n":1,"t":"a"}'), msgspec.Raw(b'{"n":1,"t":"a"}'), msgspec.Raw(b'{"n":2,"t":"b"}')]
 SAME = (Column("n", "long"), Column("t", "string"))
@@ -35,7 +35,8 @@ class Answers:
 
 def appended(columns: tuple[Column, ...], *rows: bytes) -> list[bytes]:
     """Return the stored rows that are added to an answer."""
-    source = _Remembering(Answers(columns, rows), HELD, [], FORMATS["jsonl"])
+    held = _Held(b"", lambda: HELD, digests_of(HELD))
+    source = _Remembering(Answers(columns, rows), held, [], FORMATS["jsonl"])
     _, *added = source.read(Reading(Window(0, 1), 0.0))
     assert source.rows == len(rows)
     return [bytes(row) for batch in added for row in batch.rows]

@@ -72,4 +72,4 @@ def test_lines_are_the_same_in_each_compression() -> None:
         assert decompress(data, compression) == plain
         assert format_.count(data) == 1000
         assert format_.extension == f"jsonl.{compression}"
-        assert bytes(format_.records(data)[7]) == b'{"t":"\xc3\xa47"}'
+        assert bytes(list(format_.records(data))[7]) == b'{"t":"\xc3\xa47"}'

@@ -7,6 +7,7 @@ import re
 import tracemalloc
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from backports import zstd
 from hypothesis import given
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from shared import compression
 from shared.formats import FORMATS
+from shared.model import Batch
+from tests.unit.answers import written
 
 MIB = 1 << 20
 PACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, "gz": gzip.compress, "zst": zstd.compress}
@@ -93,3 +96,34 @@ def test_counting_a_file_takes_little_memory(format_: str) -> None:
         tracemalloc.stop()
     assert rows == 16_000 - format_.startswith("csv")
     assert peak < 2 * MIB
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "jsonl.gz", "csv", "csv.gz"])
+@given(
+    text=st.lists(st.sampled_from(['"record"', "n", '"', '""', ",", "\r\n", "\n", "\r", "a"]), max_size=12),
+    header=st.booleans(),
+    size=st.integers(1, 9),
+)
+def test_records_read_the_same_wherever_a_piece_ends(
+    format_: str, text: list[str], header: bool, size: int
+) -> None:
+    """What is in them, and what is said of a file that has none: also in bytes that no writer wrote."""
+    data = packed(format_, ('"n","record"\r\n' * header + "".join(text)).encode())
+    whole = said(lambda: [bytes(each) for each in FORMATS[format_].records(data)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "_READ", size)
+        assert said(lambda: [bytes(each) for each in FORMATS[format_].records(data)]) == whole
+
+
+@pytest.mark.parametrize("format_", ["jsonl.gz", "csv.gz", "jsonl.zst", "parquet"])
+@given(
+    texts=st.lists(st.text('"\\\r\n,aé', max_size=9), max_size=9),
+    size=st.integers(1, 99),
+)
+def test_records_come_back_wherever_a_piece_ends(format_: str, texts: list[str], size: int) -> None:
+    """Line by line as JSON lines have them, also with quotes, commas and escapes across two pieces."""
+    records = [msgspec.json.encode({"id": text}) for text in texts]
+    data = written(FORMATS[format_].writer(), Batch([msgspec.Raw(record) for record in records]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "_READ", size)
+        assert [bytes(each) for each in FORMATS[format_].records(data)] == records

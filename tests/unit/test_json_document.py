@@ -55,7 +55,7 @@ def test_what_is_read_is_what_was_written(
     found = json.loads(text)
     assert found["rows"] == [[json.loads(cell) for cell in row] for row in rows]
     assert found["columns"] == [{"name": each.name, "type": each.type} for each in numbered(columns)]
-    assert (format_.count(data), len(format_.records(data))) == (len(rows), len(rows))
+    assert (format_.count(data), len(list(format_.records(data)))) == (len(rows), len(rows))
 
 
 @pytest.mark.parametrize(

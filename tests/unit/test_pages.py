@@ -143,10 +143,10 @@ def test_the_range_of_the_row_times_is_known() -> None:
 def test_in_a_second_writing_the_pages_stay_and_only_new_rows_bring_pages() -> None:
     """What was named is named, in its own folder; a page that brings nothing is not stored."""
     before, old_files = first(batch(page_of('{"a":1}'), [0]))
-    kept = PAGES.records(before, old_files.get)
     writer = PAGES.writer("events/_pages/w/b/", before)
     new = page_of('{"a":1}', '{"a":2}')
-    assert writer.write(Batch(kept, times=["2026-11-21T10:00:00Z"])) == b""
+    assert writer.rows == 1
+    assert writer.write(Batch([], times=["2026-11-21T10:00:00Z"])) == b""
     for each in (batch(page_of('{"a":1}'), []), batch(new, [1])):
         writer.write(each)
     files = {f"events/_pages/w/b/{name}": Document(data, "") for name, data in writer.files()}
@@ -163,8 +163,8 @@ def test_rows_without_their_pages_are_refused() -> None:
     with pytest.raises(ExportError, match="give the export another format"):
         PAGES.writer(FOLDER).write(Batch([row]))
     before, _ = first(batch(page_of('{"a":1}'), [0]))
-    with pytest.raises(ExportError, match="2 rows"):
-        PAGES.writer(FOLDER, before).write(Batch([row, row]))
+    with pytest.raises(ExportError, match="1 rows"):
+        PAGES.writer(FOLDER, before).write(Batch([row]))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def _manifest_of_one() -> tuple[bytes, dict[str, Document]]:
 def test_a_damaged_manifest_is_said_to_be(data: bytes, says: str) -> None:
     """Nothing that it does not hold is taken for its rows."""
     with pytest.raises(ValueError, match=says):
-        PAGES.records(data, _manifest_of_one()[1].get)
+        list(PAGES.records(data, _manifest_of_one()[1].get))
 
 
 def test_a_damaged_page_is_said_to_be() -> None:
@@ -211,15 +211,15 @@ def test_a_damaged_page_is_said_to_be() -> None:
     manifest, files = _manifest_of_one()
     ((name, page),) = files.items()
     with pytest.raises(ValueError, match=r"audit0\.json is damaged"):
-        PAGES.records(manifest, {name: Document(page.data.replace(b"2", b"3"), "")}.get)
+        list(PAGES.records(manifest, {name: Document(page.data.replace(b"2", b"3"), "")}.get))
     with pytest.raises(ValueError, match=r"audit0\.json is gone"):
-        PAGES.records(manifest)
+        list(PAGES.records(manifest))
 
 
 def test_an_empty_manifest_is_a_window_without_pages() -> None:
     """A source may answer that there is nothing without a page."""
     manifest, _ = first()
-    assert PAGES.records(manifest) == []
+    assert list(PAGES.records(manifest)) == []
 
 
 @pytest.mark.parametrize(

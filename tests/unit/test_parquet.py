@@ -383,7 +383,7 @@ def test_a_record_is_some_members_and_the_whole() -> None:
 def test_rows_of_a_table_are_no_records() -> None:
     """Their JSON is not in the file, and is not made up."""
     with pytest.raises(ValueError, match="not one of whole records"):
-        PARQUET.records(written(PARQUET.writer(), batch(ROW, [["1", '"x"']])))
+        list(PARQUET.records(written(PARQUET.writer(), batch(ROW, [["1", '"x"']]))))
 
 
 def test_damage_is_seen() -> None:
