@@ -1,7 +1,9 @@
-"""Keeps a service's documented request rate by spacing requests evenly.
+"""Keeps a service's documented request rate by spacing requests evenly, over all hosts together.
 
-A window that another host exported ended a moment ago for all we know, so the first request after a rest
-waits its turn as well: with one window in flight, all hosts together then stay within the limit.
+Hosts do not speak to each other, but with one window in flight they take turns, and a window takes at least
+an interval: its first request waits one. So what a host knows of its own last use is enough. If that ended
+less than an interval ago, no other host has had a window since, and only the own requests count; if it is
+longer ago, another host may have sent a request just now, so an interval is waited from now.
 """
 
 import threading
@@ -9,10 +11,6 @@ from collections.abc import Mapping
 
 from shared.errors import DeadlineError
 from shared.model import Clock, Pace
-
-_RESTED_SECONDS = 10.0
-"""The span that the services count requests in; after it nobody knows what other hosts have sent."""
-
 
 _MARGIN = 1.025  # for what the way to the service adds to one request and not to the next
 
@@ -37,16 +35,23 @@ class Pacer:
         self._clock = clock
         self._lock = threading.Lock()
         self._next: dict[Pace, float] = {}
+        self._used: dict[Pace, float] = {}
 
     def wait(self, pace: Pace, deadline: float | None) -> None:
         """Wait until a request of this rate may be sent. Raises DeadlineError when that is too late."""
         interval = self._intervals[pace]
         with self._lock:
             now = self._clock.monotonic()
-            turn = self._next.get(pace)
-            turn = now + interval if turn is None or turn < now - _RESTED_SECONDS else max(turn, now)
+            is_ours = pace in self._used and now - self._used[pace] < interval
+            turn = max(self._next[pace], now) if is_ours else now + interval
             if deadline is not None and turn >= deadline:
                 raise DeadlineError("the service's rate limit left no time for all requests")
             self._next[pace] = turn + interval
+            self._used[pace] = turn
         if turn > now:
             self._clock.sleep(turn - now)
+
+    def answered(self, pace: Pace) -> None:
+        """Note that a request of this rate has its answer, or has failed: until now it was in flight."""
+        with self._lock:
+            self._used[pace] = self._clock.monotonic()

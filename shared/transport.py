@@ -92,9 +92,7 @@ class Transport:
         while True:
             attempt += 1
             token = self._tokens.token(api.scope)
-            if request.pace is not None and self._pacer is not None:
-                self._pacer.wait(request.pace, request.deadline)
-            answer = self._once(api, request, url, token)
+            answer = self._paced(api, request, url, token)
             if isinstance(answer, Response):
                 if answer.status < 300:
                     return answer
@@ -129,6 +127,16 @@ class Transport:
             raise error
         _log.warning("attempt %d failed, the next one is in %.1f s: %s", attempt, pause, error)
         self._clock.sleep(pause)
+
+    def _paced(self, api: Api, request: Request, url: str, token: str) -> Response | TransportError:
+        """Send once, when it is the request's turn."""
+        if request.pace is None or self._pacer is None:
+            return self._once(api, request, url, token)
+        self._pacer.wait(request.pace, request.deadline)
+        try:
+            return self._once(api, request, url, token)
+        finally:
+            self._pacer.answered(request.pace)
 
     def _once(self, api: Api, request: Request, url: str, token: str) -> Response | TransportError:
         """Send once. A failure that another attempt may mend is returned, any other raised."""

@@ -1,7 +1,7 @@
 """A documented request rate is kept by the client: evenly, over all hosts, and by whatever is sent."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.clouds import Api
@@ -56,6 +56,48 @@ def test_two_hosts_that_take_turns_stay_within_the_limit() -> None:
     assert most_in_ten_seconds(times) <= 5
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 4), st.floats(0, 12), st.floats(0, 12)),
+        min_size=2,
+        max_size=30,
+    )
+)
+@example([(number % 2, 1, 0.15, 0.2) for number in range(30)])
+@example([(number % 2, 3, 0.15, 1.5) for number in range(30)])
+@example([(number % 3, 2, 1.0, 0.05) for number in range(30)])
+def test_hosts_that_stay_warm_and_take_turns_stay_within_the_limit(
+    windows: list[tuple[int, int, float, float]],
+) -> None:
+    """Whoever has which window, with however many requests, however slow answers and whatever rest after."""
+    clock = FakeClock()
+    hosts = [Pacer(intervals(5), clock) for _ in range(3)]
+    times = []
+    for host, requests, latency, rest in windows:
+        for _ in range(requests):
+            hosts[host].wait(REPORTS, None)
+            times.append(clock.monotonic())
+            clock.sleep(latency)
+            hosts[host].answered(REPORTS)
+        clock.sleep(rest)
+    assert most_in_ten_seconds(times) <= 5
+
+
+@pytest.mark.parametrize(("latency", "seconds"), [(0.0, 2.05), (2.0, 2.05), (3.0, 3.0), (60.0, 60.0)])
+def test_a_walk_costs_what_its_answers_take_or_the_rate(latency: float, seconds: float) -> None:
+    """In the middle of its window a host knows that nobody else sends: a slow answer costs no wait."""
+    clock = FakeClock()
+    pacer = Pacer(intervals(5), clock)
+    times = []
+    for _ in range(40):
+        pacer.wait(REPORTS, None)
+        times.append(clock.monotonic())
+        clock.sleep(latency)
+        pacer.answered(REPORTS)
+        clock.sleep(min(0.5, latency / 10))  # the page is written
+    assert (times[-1] - times[0]) / 39 <= seconds + min(0.5, latency / 10) + 0.001
+
+
 def test_a_host_that_rested_waits_as_one_that_begins() -> None:
     """What others sent meanwhile is not known either."""
     clock = FakeClock()
@@ -87,6 +129,22 @@ def test_a_turn_after_the_deadline_is_not_waited_for() -> None:
     assert clock.sleeps == []
     pacer.wait(REPORTS, 2.1)
     assert clock.sleeps == [pytest.approx(2.05)]
+
+
+def test_an_answer_that_took_long_is_followed_at_once() -> None:
+    """The pacer hears of each answer, so the next page of a slow walk waits for nothing."""
+    clock = FakeClock()
+
+    class Slow(Pacer):
+        def answered(self, pace: Pace) -> None:
+            clock.sleep(60)
+            super().answered(pace)
+
+    with Web([answer(200, b"{}"), answer(200, b"{}")]) as web:
+        send = Transport(Tokens(), clock, Slow(intervals(5), clock)).sender(Api("Test", web.origin, "scope"))
+        send(Request("GET", "/x", pace=REPORTS))
+        send(Request("GET", "/x", pace=REPORTS))
+    assert clock.sleeps == [pytest.approx(2.05), 60, 60]
 
 
 def test_every_attempt_of_a_paced_request_counts() -> None:
