@@ -4,6 +4,7 @@ Sources: "List directoryAudits", "List signIns", "List provisioningObjectSummary
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,15 +16,22 @@ import msgspec
 from shared import odata
 from shared.counting import count_by_reading
 from shared.errors import DeniedError, ServiceError, UnavailableError
-from shared.model import Batch, Column, Pace, Reading, Request, Send, Source, SourceType, Tools, Window
+from shared.model import Batch, Clock, Column, Pace, Reading, Request, Send, Source, SourceType, Tools, Window
 from shared.record_log import Cut, read_records
 from shared.tables import record_columns
-from shared.windows import SECOND, format_second, from_datetime
+from shared.windows import DAY, HOUR, SECOND, format_second, from_datetime, grid_floor
 
 WAIT_SECONDS = 300.0
 """Answers of several minutes are seen in the field, and end well."""
 
 _MINIMUM = re.compile(r"Minimum allowed time for \w+ is ([0-9/]+ [0-9:]+ [AP]M)")
+_UNNAMED = "Invalid filter clause"
+"""All that Graph is seen to say of times before the floor of sign-ins, and of some filters that are wrong."""
+
+_SURE = 6 * DAY
+"""Time that no tenant has forgotten: the shortest retention is seven days ("Microsoft Entra data retention"),
+and floors are seen to lie at midnight."""
+
 _NOT_PREMIUM = "Authentication_RequestFromNonPremiumTenantOrB2CTenant"
 # Refusals that are seen to pass when the same request is sent again.
 _DOUBTFUL = (_NOT_PREMIUM, "not licensed for this feature", "Unsupported Query", "Invalid Skip Token")
@@ -38,7 +46,7 @@ class _Log:
 
     ``columns`` are what a file with columns has of its records. ``retention`` is how long it keeps records
     where it does not reliably say so itself: older ones may be left out without a word ("Microsoft Entra data
-    retention"). Only directory audits are seen to name their floor.
+    retention"). Only directory audits are seen to name their floor; sign-ins are seen to refuse older time.
     """
 
     path: str
@@ -131,31 +139,43 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Entra:
     """Reads the windows of one export."""
 
-    def __init__(self, options: Options, send: Send) -> None:
+    def __init__(self, options: Options, send: Send, clock: Clock) -> None:
         self._options = options
+        self._log = _LOGS[options.log]
         self._send = send
+        self._clock = clock
 
     def read(self, reading: Reading) -> Iterator[Batch]:
         """Yield the window's records, a batch for each page that the service answered.
 
         A walk needs no sizing, and its bounds leave nothing out.
         """
-        window = reading.window
         try:
-            yield from self._walk(reading, max(0, window.start - SECOND))
+            yield from self._read(reading)
         except ServiceError as error:
-            floor = _floor(error)
             if error.status in {401, 403}:
-                raise DeniedError.of(error, f"the app needs {_LOGS[self._options.log].needs}") from error
+                raise DeniedError.of(error, f"the app needs {self._log.needs}") from error
+            raise
+
+    def _read(self, reading: Reading) -> Iterator[Batch]:
+        start = reading.window.start
+        try:
+            yield from self._walk(reading, max(0, start - SECOND))
+        except ServiceError as error:
+            unnamed = _names_nothing(error)
+            floor = self._unnamed_floor(reading) if unnamed else _floor(error)
             if floor is None:
                 raise
-            if _LOGS[self._options.log].after == "gt":  # what lies on the floor itself cannot be asked for
+            if self._log.after == "gt":  # what lies on the floor itself cannot be asked for
                 floor += SECOND
-            if floor > window.start:
-                raise UnavailableError(floor, f"Entra ID keeps nothing older: {error}") from error
+            if floor > start:
+                why = f"Entra ID keeps nothing older: {error}"
+                if unnamed:
+                    why += "; of a recent hour the same filter is answered"
+                raise UnavailableError(floor, why) from error
         else:
             return
-        yield from self._walk(reading, window.start)
+        yield from self._walk(reading, start)
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:
         """Return how many records each window holds; Graph cannot count them, so they are read."""
@@ -165,16 +185,46 @@ class Entra:
         """Graph keeps nothing for a walk."""
 
     def _walk(self, reading: Reading, start: int) -> Iterator[Batch]:
-        log = _LOGS[self._options.log]
-        request = Request(
+        request = self._request(reading, start, reading.window.end)
+        return read_records(self._send, request, Cut(self._log.time_field, reading.window))
+
+    def _request(self, reading: Reading, start: int, end: int) -> Request:
+        return Request(
             "GET",
-            first_page(self._options, start, reading.window.end),
+            first_page(self._options, start, end),
             wait=WAIT_SECONDS,
             deadline=reading.deadline,
             doubtful=_DOUBTFUL,
-            pace=log.pace,
+            pace=self._log.pace,
         )
-        return read_records(self._send, request, Cut(log.time_field, reading.window))
+
+    def _unnamed_floor(self, reading: Reading) -> int | None:
+        """Return since when (ticks) Graph answers for a window that it refused without a reason.
+
+        That is the window's start, the first midnight in it that is answered, or its end: a floor is a
+        midnight, so before its first one a window lies on one side of it. None where the refusal cannot be
+        of the time: where the window is too young for that, the same filter is refused of a recent hour, or
+        the refusals pass.
+        """
+        window, now = reading.window, self._clock.now()
+        if window.start > now - _SURE or not self._answers(reading, grid_floor(now - HOUR, SECOND)):
+            return None
+        midnights = range(grid_floor(window.start, DAY) + DAY, window.end, DAY)
+        asked: list[int] = [window.start, *midnights]
+        first: int = bisect_left(asked, True, key=lambda tick: self._answers(reading, tick))
+        if first > 1 and self._answers(reading, asked[first - 1]):  # asked once so far: it was in passing
+            return None
+        return [*asked, window.end][first]
+
+    def _answers(self, reading: Reading, tick: int) -> bool:
+        """Whether Graph takes the export's filter together with a time."""
+        try:
+            self._send(self._request(reading, tick, tick))
+        except ServiceError as error:
+            if _names_nothing(error):
+                return False
+            raise
+        return True
 
 
 def first_page(options: Options, start: int, end: int) -> str:
@@ -190,6 +240,11 @@ def first_page(options: Options, start: int, end: int) -> str:
         terms.append(f"({options.filter})")
     query = {"$filter": " and ".join(terms), "$top": str(log.page_size)}
     return f"{path}?{urlencode(query, quote_via=quote, safe='$:')}"
+
+
+def _names_nothing(error: ServiceError) -> bool:
+    """Whether Graph refused a filter without saying what is wrong with it, so that it may be its time."""
+    return error.status == 400 and error.message.rstrip(".") == _UNNAMED
 
 
 def _floor(error: ServiceError) -> int | None:
@@ -241,7 +296,7 @@ def _columns(options: msgspec.Struct) -> tuple[Column, ...]:
 
 def _open(options: msgspec.Struct, tools: Tools) -> Source:
     assert isinstance(options, Options)  # noqa: S101  the registry pairs this with these options
-    return Entra(options, tools.connect("graph"))
+    return Entra(options, tools.connect("graph"), tools.clock)
 
 
 TYPE = SourceType(

@@ -141,11 +141,22 @@ def test_a_missing_consent_says_what_to_grant(world: World) -> None:
     world.check(truth(world, "directoryAudits"), export="directoryaudits")
 
 
-@pytest.mark.parametrize("log", ["directoryAudits", "signIns"])
-def test_a_start_before_the_floor_is_recorded_as_unavailable(make_world: MakeWorld, log: str) -> None:
-    """Graph's refusal names how far it reaches; what lies before is not claimed, what lies after lands."""
+@pytest.mark.parametrize(
+    ("log", "floor_error"),
+    [
+        ("directoryAudits", "named"),
+        ("signIns", "named"),
+        ("signIns", "invalid_filter"),
+        ("provisioning", "named"),
+        ("provisioning", "invalid_filter"),
+    ],
+)
+def test_a_start_before_the_floor_is_recorded_as_unavailable(
+    make_world: MakeWorld, log: str, floor_error: str
+) -> None:
+    """Whether Graph names how far it reaches or not, what lies before is not claimed, and the rest lands."""
     world = make_world()
-    world.cloud.set_limits(retention_days=7)
+    world.cloud.set_limits(retention_days=7, floor_error=floor_error)
     fill(world, log)
     world.start(world.log(log, start=at("00:00", "2026-02-20"), window="1d", lag="15m"))
     world.clock.tick = ticks(at("00:30", "2026-03-11"))
@@ -153,8 +164,23 @@ def test_a_start_before_the_floor_is_recorded_as_unavailable(make_world: MakeWor
     coverage = world.coverage(log.lower())
     assert coverage["gaps"] == []
     assert coverage["failures"] == []
-    assert coverage["unavailable"][-1]["end"] == at("00:00:00", "2026-03-04")
+    # Provisioning cannot be asked for what lies on the floor itself.
+    floor = at("00:00:01" if log == "provisioning" else "00:00:00", "2026-03-04")
+    assert coverage["unavailable"][-1]["end"] == floor
     assert sum(len(blob.rows) for blob in world.landed(log.lower())) == len(EDGES) + 24
+
+
+def test_a_wrong_filter_is_no_floor(make_world: MakeWorld) -> None:
+    """Graph refuses it of any time, so its windows fail, with Graph's words, and none is said to be gone."""
+    world = make_world()
+    world.cloud.set_limits(retention_days=7, floor_error="invalid_filter")
+    fill(world, "signIns")
+    start = at("00:00", "2026-02-20")
+    world.start(world.log("signIns", start=start, window="7d", lag="15m", filter="status/errorCode gt 0"))
+    world.clock.tick = ticks(at("00:30", "2026-03-11"))
+    world.drain(timers=1)
+    assert world.coverage("signins")["unavailable"] == []
+    assert "Invalid filter clause" in world.documents("signins/failures/")[0]["error"]
 
 
 def test_risk_detections_before_their_retention_are_not_claimed(world: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DeniedError, ProtocolError, ServiceError, UnavailableError
-from shared.model import ApiName, Reading, Window
+from shared.model import ApiName, Reading, Request, Response, Window
 from shared.record_log import record_tick
 from shared.sources.entra import TYPE, Entra, LogName, Options, first_page
-from shared.windows import HOUR, MINUTE, SECOND, format_instant, parse_instant
+from shared.windows import DAY, HOUR, MINUTE, SECOND, format_instant, parse_instant
+from tests.parts.fakes import FakeClock
 from tests.unit.fakes import ListSend, page, tools
 from tests.unit.strategies import ticks
 
@@ -36,7 +39,7 @@ def trimmed(tick: int) -> str:
 
 def read(send: ListSend, window: Window = WINDOW) -> list[dict[str, Any]]:
     """Read a window whole."""
-    batches = Entra(OPTIONS, send).read(Reading(window, 99.0))
+    batches = Entra(OPTIONS, send, FakeClock()).read(Reading(window, 99.0))
     return [json.loads(bytes(row)) for batch in batches for row in batch.rows]
 
 
@@ -122,7 +125,7 @@ def test_one_id_with_two_contents_is_kept_twice() -> None:
 
 def test_what_was_seen_is_forgotten_with_the_walk() -> None:
     """A source reads a window again whole."""
-    source = Entra(OPTIONS, ListSend([page(record(TEN)), page(record(TEN))]))
+    source = Entra(OPTIONS, ListSend([page(record(TEN)), page(record(TEN))]), FakeClock())
     assert [len(batch.rows) for _ in range(2) for batch in source.read(Reading(WINDOW, 99.0))] == [1, 1]
 
 
@@ -130,7 +133,7 @@ def test_records_are_untouched_and_counted() -> None:
     """Each page is a batch with the raw records, their times, its size; the pages of a walk are one slice."""
     raw = b'{"id":"a" ,"activityDateTime":"2026-11-21T10:00:00.5Z","n":1.10}'
     bodies = [b'{"value":[' + raw + b'],"@odata.nextLink":"https://x/2"}', b'{"value":[]}']
-    batches = list(Entra(OPTIONS, ListSend(bodies)).read(Reading(WINDOW, 99.0)))
+    batches = list(Entra(OPTIONS, ListSend(bodies), FakeClock()).read(Reading(WINDOW, 99.0)))
     assert [bytes(row) for batch in batches for row in batch.rows] == [raw]
     assert [list(batch.times) for batch in batches] == [["2026-11-21T10:00:00.5Z"], []]
     assert [(batch.slices, batch.requests, batch.answer_bytes) for batch in batches] == [
@@ -185,7 +188,7 @@ def test_each_log_has_its_time_and_its_rate(log: LogName, time: str, pace: str) 
     """A record is placed by its log's own time, and asked for at the endpoint's own rate."""
     mine, other = ({"id": id_, time: trimmed(tick)} for id_, tick in (("a", TEN), ("b", TEN - 1)))
     send = ListSend([page(mine, other)])
-    batches = list(Entra(Options(log=log), send).read(Reading(WINDOW, 99.0)))
+    batches = list(Entra(Options(log=log), send, FakeClock()).read(Reading(WINDOW, 99.0)))
     assert [json.loads(bytes(row)) for batch in batches for row in batch.rows] == [mine]
     assert [request.pace for request in send.requests] == [pace]
 
@@ -210,7 +213,7 @@ def test_a_refusal_says_what_to_grant_or_buy(log: LogName, words: list[str]) -> 
     """Whoever reads it can mend it."""
     send = ListSend([refused(403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant")])
     with pytest.raises(DeniedError) as caught:
-        list(Entra(Options(log=log), send).read(Reading(WINDOW, 99.0)))
+        list(Entra(Options(log=log), send, FakeClock()).read(Reading(WINDOW, 99.0)))
     assert all(word in str(caught.value) for word in words)
     assert not caught.value.retryable
 
@@ -247,9 +250,134 @@ def test_what_lies_on_the_floor_cannot_be_asked_for_with_gt() -> None:
     """Provisioning knows no "or equal", so the floor's own second is recorded as out of reach."""
     floor = refused(400, "BadRequest", "Minimum allowed time for activityDateTime is 11/21/2026 10:00:00 AM")
     with pytest.raises(UnavailableError) as caught:
-        list(Entra(Options(log="provisioning"), ListSend([floor])).read(Reading(WINDOW, 99.0)))
+        list(Entra(Options(log="provisioning"), ListSend([floor]), FakeClock()).read(Reading(WINDOW, 99.0)))
     assert caught.value.floor == TEN + SECOND
     assert read(ListSend([floor, page()])) == []
+
+
+def test_a_walk_from_the_floor_can_be_denied_too() -> None:
+    """A permission that is taken away between the two walks is a denial, as it is at the first one."""
+    floor = refused(400, "BadRequest", "Minimum allowed time for activityDateTime is 11/21/2026 10:00:00 AM")
+    with pytest.raises(DeniedError, match=r"AuditLog\.Read\.All"):
+        read(ListSend([floor, refused(403, "Authentication_MSGraphPermissionMissing")]))
+
+
+class Floored:
+    """Graph with a floor (ticks) that it does not name, and odd answers by their number, from 0."""
+
+    def __init__(self, floor: int, odd: Mapping[int, Exception] | None = None) -> None:
+        self.floor = floor
+        self.odd = odd or {}
+        self.asked: list[int] = []
+
+    def __call__(self, request: Request, /) -> Response:
+        """Refuse a filter that names a time below the floor."""
+        times = re.findall(r"[gl][et] (\S+Z)", unquote(request.target))
+        self.asked.append(parse_instant(times[0]))
+        if len(self.asked) - 1 in self.odd:
+            raise self.odd[len(self.asked) - 1]
+        if min(map(parse_instant, times)) < self.floor:
+            raise refused(400, "BadRequest", "Invalid filter clause")
+        return Response(200, {}, b'{"value":[]}')
+
+
+OLD = parse_instant("2026-10-22T00:00:00")
+WEEK = Window(OLD, OLD + 7 * DAY)
+
+
+def floor_of(send: Floored, window: Window, log: LogName = "signIns") -> int | None:
+    """Read a window; return the floor (ticks) that it is said to lie below, None where it is read."""
+    try:
+        list(Entra(Options(log=log), send, FakeClock()).read(Reading(window, 99.0)))
+    except UnavailableError as error:
+        return error.floor
+    return None
+
+
+@pytest.mark.parametrize("log", ["signIns", "provisioning"])
+@pytest.mark.parametrize("days", range(-1, 9))
+def test_a_floor_that_is_not_named_is_found_among_the_windows_midnights(log: LogName, days: int) -> None:
+    """What is refused is out of reach, and what is answered is read; a few questions tell which is which."""
+    own = SECOND if log == "provisioning" else 0  # it cannot be asked for what lies on the floor itself
+    send = Floored(OLD + days * DAY)
+    if days < 0 or (days == 0 and not own):
+        assert floor_of(send, WEEK, log) is None
+    else:
+        assert floor_of(send, WEEK, log) == OLD + min(days, 7) * DAY + own
+    assert len(send.asked) <= 7
+
+
+def test_an_hour_below_a_floor_that_is_not_named_costs_three_questions() -> None:
+    """The walk, a recent hour, and the window's own start once more."""
+    send = Floored(OLD + DAY)
+    assert floor_of(send, Window(OLD, OLD + HOUR)) == OLD + HOUR
+    assert send.asked == [OLD - SECOND, FakeClock().now() - HOUR, OLD]
+
+
+def test_a_wrong_filter_is_not_taken_for_a_floor() -> None:
+    """A recent hour is refused as well, so the time is not what is wrong, and nothing is said to be gone."""
+    send = Floored(FakeClock().now())
+    with pytest.raises(ServiceError, match="Invalid filter clause"):
+        floor_of(send, WEEK)
+    assert len(send.asked) == 2
+
+
+def test_a_filter_whose_mistake_is_named_is_not_asked_again() -> None:
+    """Graph says what is wrong with it."""
+    named = "Invalid filter clause: Could not find a property named 'x' on type 'microsoft.graph.signIn'."
+    send = Floored(0, {0: refused(400, "BadRequest", named)})
+    with pytest.raises(ServiceError, match="named 'x'"):
+        floor_of(send, WEEK)
+    assert len(send.asked) == 1
+
+
+def test_what_no_tenant_forgets_is_never_said_to_be_gone() -> None:
+    """Of the last days a refusal is a failure, to be tried again, whatever a recent hour is answered."""
+    young = Window(TEN - 5 * DAY, TEN - 5 * DAY + HOUR)
+    send = Floored(TEN - DAY)
+    with pytest.raises(ServiceError, match="Invalid filter clause"):
+        floor_of(send, young)
+    assert len(send.asked) == 1
+
+
+def test_a_refusal_that_passes_costs_no_time() -> None:
+    """The window's start is answered when it is asked for again, so the window is read."""
+    send = Floored(0, {0: refused(400, "BadRequest", "Invalid filter clause")})
+    assert floor_of(send, Window(OLD, OLD + HOUR)) is None
+    assert send.asked == [OLD - SECOND, FakeClock().now() - HOUR, OLD, OLD]
+
+
+def test_a_refusal_that_passes_on_the_way_to_the_floor_is_no_floor() -> None:
+    """A day that is refused once, among days that are answered, fails the window, and none is lost."""
+    passing = refused(400, "BadRequest", "Invalid filter clause")
+    with pytest.raises(ServiceError, match="Invalid filter clause"):
+        floor_of(Floored(0, {0: passing, 2: passing}), WEEK)
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("status", "code", "message"), [(400, "UnknownError", "Unsupported Query"), (503, "Busy", "later")]
+)
+def test_no_other_error_says_that_time_is_gone(nth: int, status: int, code: str, message: str) -> None:
+    """Whenever it comes it fails the window, for the queue to bring it back."""
+    with pytest.raises(ServiceError, match=message):
+        floor_of(Floored(OLD + 3 * DAY, {nth: refused(status, code, message)}), WEEK)
+
+
+def test_questions_for_the_floor_wait_their_turn_and_know_the_deadline() -> None:
+    """They count against the rate like any other, and carry the export's whole filter."""
+    asked: list[Request] = []
+    graph = Floored(OLD + 3 * DAY)
+
+    def send(request: Request, /) -> Response:
+        asked.append(request)
+        return graph(request)
+
+    options = Options(log="signIns", filter="appId eq 'a'")
+    with pytest.raises(UnavailableError, match="of a recent hour the same filter is answered"):
+        list(Entra(options, send, FakeClock()).read(Reading(WEEK, 99.0)))
+    assert {(each.pace, each.deadline) for each in asked} == {("graph_reports", 99.0)}
+    assert all("(appId eq 'a')" in unquote(each.target) for each in asked)
 
 
 @pytest.mark.parametrize(
