@@ -1,11 +1,12 @@
 """Tokens for Azure's APIs. The only module that imports azure-identity, and only when a token is needed."""
 
 import logging
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 from shared.clouds import AUTHORITIES
-from shared.errors import CredentialError
+from shared.errors import CredentialError, NotGrantedError
 from shared.model import Clock
 from shared.settings import Credential
 from shared.windows import SECOND, parse_instant
@@ -17,6 +18,18 @@ _log = logging.getLogger(__name__)
 _EPOCH = parse_instant("1970-01-01")
 _REFRESH_BEFORE = 300  # seconds; Entra ID tokens live for an hour or more, requests for minutes
 _BUSY = ("AADSTS90033", "AADSTS50196", "AADSTS90024")  # Entra ID's codes for "later" ("AADSTS error codes")
+_AADSTS = re.compile(r"AADSTS([0-9]+)")
+_OF_THE_API = frozenset(
+    {
+        *("65001", "65004", "90094"),  # nobody, or no administrator, has consented
+        *("65005", "650056", "650057"),  # the app registration does not ask for the API's permissions
+        "501051",  # the app has no role of an API that gives tokens only to apps with one
+        *("50001", "500011", "500014", "650052"),  # the API is unknown in the tenant, or disabled there
+    }
+)
+"""Entra ID's codes for what is missing between the app and an API ("AADSTS error codes", and public reports).
+
+The others say that something is wrong with the credential, the app (700016) or the tenant (90002)."""
 _INTERACTIVE = {"azure_cli", "device_code"}
 _AZURE_CLI_APP = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"  # the public client that azure-identity defaults to
 
@@ -32,7 +45,10 @@ class Tokens:
         self._tokens: dict[str, tuple[str, int]] = {}
 
     def token(self, scope: str) -> str:
-        """Return a token that is valid for minutes at least. Raises CredentialError."""
+        """Return a token that is valid for minutes at least.
+
+        Raises NotGrantedError where the app may have none for that scope, and CredentialError.
+        """
         with self._lock:
             token, expires = self._tokens.get(scope, ("", 0))
             if expires - self._now() <= _REFRESH_BEFORE:
@@ -67,8 +83,15 @@ def _get_token(credential: "TokenCredential", scope: str) -> tuple[str, int]:
     except (AzureError, ValueError, OSError) as error:
         # azure-identity words what is wrong and which setting to look at; Entra ID's own refusals carry an
         # AADSTS code and stay as they are until somebody changes something.
-        failure = CredentialError(f"no token for {scope}: {error}")
-        failure.retryable = "AADSTS" not in str(error) or any(code in str(error) for code in _BUSY)
+        said = f"no token for {scope}: {error}"
+        if _OF_THE_API.intersection(_AADSTS.findall(said)):
+            raise NotGrantedError(
+                f"{said} To mend it: an administrator has to grant the app the permission on the API of that "
+                "scope which README.md names for the export's source, and consent to it; an API that is not "
+                "found, or not enabled, in the tenant needs its service principal there first"
+            ) from error
+        failure = CredentialError(said)
+        failure.retryable = "AADSTS" not in said or any(code in said for code in _BUSY)
         raise failure from error
     return answer.token, answer.expires_on
 

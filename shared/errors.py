@@ -76,6 +76,15 @@ class CredentialError(ExportError):
     retryable = True
 
 
+class NotGrantedError(CredentialError):
+    """Entra ID knows the app, and gives it no token for one API: a consent, or the API itself, is missing.
+
+    To an export of that API it is what a DeniedError is; exports of other APIs go on.
+    """
+
+    retryable = False
+
+
 class TransportError(ExportError):
     """A service could not be reached, or broke off its answer, also after retries."""
 

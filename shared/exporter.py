@@ -15,6 +15,7 @@ from shared.errors import (
     DeniedError,
     ExportError,
     NoRoomError,
+    NotGrantedError,
     PutOffError,
     ServiceError,
     UnavailableError,
@@ -93,7 +94,7 @@ class Exporter:
             event(_log, "window put off", message, level=logging.WARNING, why=error)
             with contextlib.suppress(ConflictError):  # another worker put it off just now
                 self._journal.record_failure(message, str(error), error.wait, put_off=True)
-        except DeniedError as error:
+        except (DeniedError, NotGrantedError) as error:
             event(_log, "export denied", message, level=logging.ERROR, attempt=attempt, error=error)
             self._let_rest(message, str(error))
         except ExportError as error:

@@ -264,7 +264,7 @@ class Source(Protocol):
 
         Repeatable. Raises ExportError when the answer is not known to be complete: what was yielded before
         must then be thrown away; UnavailableError for time that the source no longer holds, NotReadyError
-        while the service is still preparing the answer, DeniedError where it will not give any.
+        while the service is still preparing the answer, DeniedError or NotGrantedError where none is given.
         """
 
     def count(self, windows: Sequence[Window], deadline: float) -> list[int]:

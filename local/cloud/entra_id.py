@@ -40,6 +40,11 @@ _ERRORS = {
     90033: (503, "temporarily_unavailable", "A transient error has occurred. Please try again. ({})"),
     900144: (400, "invalid_request", "The request body must contain the following parameter: '{}'."),
     900561: (405, "invalid_request", "The endpoint only accepts POST requests. Received a {} request."),
+    65001: (
+        400,
+        "invalid_grant",
+        "The user or administrator has not consented to use the application with ID '{}'.",
+    ),
     70003: (400, "unsupported_grant_type", "The app requested an unsupported grant type '{}'."),
     70011: (400, "invalid_scope", "The provided value for the input parameter 'scope' is not valid: '{}'."),
     70016: (
@@ -93,12 +98,14 @@ class EntraId:
     def answer(self, request: Request, fault: Fault | None) -> Answer:
         """The answer to a request on such a path."""
         try:
+            if fault is not None and fault.kind == "missing_consent":
+                raise _AadstsError(65001, self._identity.client_id)
             if fault is not None:
                 raise _AadstsError(90033, phrase(int(fault.kind)))
             return self._serve(request)
         except _AadstsError as error:
             answer = self._refusal(error)
-        if fault is not None:
+        if fault is not None and fault.kind.isdigit():
             return Answer(int(fault.kind), answer.body, answer.headers | retry_headers(fault, self._clock()))
         return answer
 

@@ -50,7 +50,7 @@ _ONLY = {
     "empty_skip_token": ("graph",),
     "unsupported_query": ("graph",),
     "not_premium": ("graph",),
-    "missing_consent": ("graph",),
+    "missing_consent": ("graph", "entra_id"),
     "search_failed": ("graph",),
     "search_cancelled": ("graph",),
     "unsteady_records": ("graph",),
@@ -103,7 +103,8 @@ class Faults:
         - "null_skip_token", "unsupported_query" (Graph): errors that come now and then to any request;
         - "empty_skip_token" (Graph): a next link without the token, which cannot be followed;
         - "not_premium" (Graph): the tenant has no licence, which licensed ones are also told now and then;
-        - "missing_consent" (Graph): the app does not have the log's permission;
+        - "missing_consent": the app does not have the log's permission (Graph), or nobody has consented to
+          the app (Entra ID);
         - "search_failed", "search_cancelled" (Graph): so ends the audit search that is made or asked for;
         - "unsteady_records" (Graph): a walk through an audit search's records that begins with the call has
           another order, and a tenth of them less;

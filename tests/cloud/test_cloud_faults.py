@@ -147,6 +147,18 @@ def test_entra_id_can_fail_too(caller: Caller) -> None:
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
 
 
+def test_entra_id_can_lack_a_consent(caller: Caller) -> None:
+    """It is refused at the token endpoint, before any API is asked."""
+    caller.cloud.fail("entra_id", "missing_consent")
+    url = f"{caller.cloud.url}/{caller.cloud.tenant_id}/oauth2/v2.0/token"
+    answer = caller.session.post(url, data={})
+    assert (answer.status_code, answer.json()["error"], answer.json()["error_codes"]) == (
+        400,
+        "invalid_grant",
+        [65001],
+    )
+
+
 @pytest.mark.parametrize(("api", "kind"), [("grahp", "500"), ("graph", "boom"), ("graph", "partial")])
 def test_an_order_with_a_slip_is_refused(caller: Caller, api: str, kind: str) -> None:
     """A fault that never comes would make a test pass for nothing."""

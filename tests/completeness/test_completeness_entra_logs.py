@@ -141,6 +141,24 @@ def test_a_missing_consent_says_what_to_grant(world: World) -> None:
     world.check(truth(world, "directoryAudits"), export="directoryaudits")
 
 
+def test_a_consent_that_is_missing_at_the_token_says_so(world: World) -> None:
+    """Entra ID gives no token for Graph, which is no failure of a window either, and mends by itself."""
+    fill(world, "directoryAudits")
+    world.start(world.log("directoryAudits"))
+    world.cloud.fail("entra_id", "missing_consent", path="oauth2", count=None)
+    world.drain(timers=1)
+    coverage = world.coverage("directoryaudits")
+    assert "AADSTS65001" in coverage["denied"]
+    assert "/.default" in coverage["denied"]
+    assert coverage["failures"] == []
+    assert len([seen for seen in world.cloud.requests if "oauth2" in seen.path]) == 1
+    world.cloud.clear_faults()
+    world.pass_time(0.1)
+    world.start(world.log("directoryAudits"))  # on a new host: azure-identity keeps a refusal for a minute
+    world.drain()
+    world.check(truth(world, "directoryAudits"), export="directoryaudits")
+
+
 @pytest.mark.parametrize(
     ("log", "floor_error"),
     [

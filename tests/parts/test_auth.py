@@ -23,7 +23,7 @@ from shared import auth
 from shared.auth import Tokens, build_credential
 from shared.clock import SystemClock
 from shared.clouds import CLOUDS
-from shared.errors import CredentialError
+from shared.errors import CredentialError, NotGrantedError
 from shared.formats import FORMATS
 from shared.settings import Credential, load_settings
 from shared.sources import SOURCES
@@ -292,6 +292,29 @@ def test_a_wrong_identity_says_so(
     with pytest.raises(CredentialError, match=code) as caught:
         tokens.token(GRAPH)
     assert GRAPH in str(caught.value)
+    assert not isinstance(caught.value, NotGrantedError)
+
+
+def test_a_missing_consent_says_for_which_api_and_what_to_grant(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credential is right, so what is refused is that API's token; the others are given."""
+    tokens = Tokens(credential(cloud.environment(), monkeypatch), SystemClock())
+    assert tokens.token(LOGS)
+    cloud.fail("entra_id", "missing_consent", path="/token", count=None)
+    with pytest.raises(NotGrantedError, match="AADSTS65001") as caught:
+        tokens.token(GRAPH)
+    assert not caught.value.retryable
+    assert GRAPH in str(caught.value)
+    assert "consent to it" in str(caught.value)
+    assert tokens.token(LOGS)
+
+
+def test_an_api_that_the_tenant_lacks_is_not_granted(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its service principal has to come into the tenant first."""
+    tokens = Tokens(credential(cloud.environment(), monkeypatch), SystemClock())
+    with pytest.raises(NotGrantedError, match=r"AADSTS500011.*service principal"):
+        tokens.token("https://example.com/.default")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +354,27 @@ def test_transient_refusals_can_be_tried_again(code: str) -> None:
     with pytest.raises(CredentialError) as caught:
         auth._get_token(Busy(), GRAPH)  # azure-identity cannot be made to say each code
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("code", "granted"),
+    [
+        *((code, False) for code in (65001, 65004, 65005, 90094, 501051)),
+        *((code, False) for code in (50001, 500011, 500014, 650052, 650056, 650057)),
+        *((code, True) for code in (700016, 7000215, 7000222, 90002, 700027, 70011, 650012)),
+    ],
+)
+def test_only_what_lies_between_the_app_and_an_api_is_not_granted(code: int, *, granted: bool) -> None:
+    """A wrong secret, app or tenant is the credential's, and concerns every export ("AADSTS error codes")."""
+
+    class Refused:
+        def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+            raise ClientAuthenticationError(f"Authentication failed: AADSTS{code}: It is so. Trace ID: 1")
+
+    with pytest.raises(CredentialError) as caught:
+        auth._get_token(Refused(), GRAPH)  # the stand-in does not know each code
+    assert isinstance(caught.value, NotGrantedError) != granted
+    assert not caught.value.retryable
 
 
 def test_no_one_listens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.errors import DeadlineError, DeniedError, NoRoomError, NotReadyError, ServiceError
+from shared.errors import (
+    DeadlineError,
+    DeniedError,
+    NoRoomError,
+    NotGrantedError,
+    NotReadyError,
+    ServiceError,
+)
 from shared.model import Batch, Reading, Window
 from shared.windows import MINUTE, SECOND
 from tests.parts.fakes import FakeSource, between, make_export, order, texts
@@ -97,6 +104,27 @@ def test_another_configuration_is_asked_for_at_once() -> None:
     choosy(world).denies = False
     world.exports[0] = make_export(pipeline="other")
     assert [message.export for message in world.plan()] == ["events"]
+
+
+def test_an_export_whose_api_gives_it_no_token_rests_too() -> None:
+    """Its windows did not fail: the run asks once, and says what to grant; its neighbour goes on."""
+    world = World([make_export(), make_export("others", start="-3h")])
+    world.limits["log_analytics"] = 1
+
+    class NoToken(Choosy):
+        def _check(self, window: Window) -> None:  # noqa: ARG002 - any window
+            if self.world.opened[-1].name == "events":
+                self.refused += 1
+                raise NotGrantedError("no token for scope: AADSTS65001. To mend it: consent to it")
+
+    world.source = NoToken(world)
+    world.plan()
+    world.drain()
+    assert choosy(world).refused == 1
+    assert texts(world.stored("others")) == ["09:20-10:00", "10:00-11:00", "11:00-12:00"]
+    answer = world.auditor().coverage("events")
+    assert "consent to it" in answer["denied"]
+    assert answer["failures"] == []
 
 
 def test_coverage_says_why() -> None:
