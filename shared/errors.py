@@ -5,6 +5,7 @@ Messages never carry a secret, a token, a key or a SAS: they are logged and stor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class ExportError(Exception):
@@ -125,6 +126,18 @@ class ServiceError(ExportError):
             f"{service} answered {status} {code}: {message} (request id {request_id or 'not given'})"
         )
 
+    @classmethod
+    def of(cls, error: "ServiceError", advice: str) -> Self:
+        """Return an error that no retry helps with what to do: what to grant, to buy or to change."""
+        return cls(
+            error.service,
+            status=error.status,
+            code=error.code,
+            message=f"{error.message} To mend it: {advice}",
+            request_id=error.request_id,
+            retryable=False,
+        )
+
 
 class IncompleteAnswerError(ServiceError):
     """The service answered 200, but says itself (``PartialError``), or shows, that rows are missing."""
@@ -139,18 +152,6 @@ class AnswerTooLargeError(IncompleteAnswerError):
 
 class DeniedError(ServiceError):
     """A service gives an export nothing at all: a permission, a consent or a licence is missing."""
-
-    @classmethod
-    def of(cls, error: ServiceError, advice: str) -> "DeniedError":
-        """Return a refusal with what to grant, or to buy."""
-        return cls(
-            error.service,
-            status=error.status,
-            code=error.code,
-            message=f"{error.message} To mend it: {advice}",
-            request_id=error.request_id,
-            retryable=False,
-        )
 
 
 class ProtocolError(ExportError):

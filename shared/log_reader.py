@@ -3,6 +3,7 @@
 An answer is taken for the rows only when the service neither says nor shows that some are missing.
 """
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -45,6 +46,15 @@ from shared.window_kql import (
     schema_body,
 )
 from shared.windows import DAY, format_instant, parse_instant
+
+_OF_TIME = re.compile("TimeGenerated|time ?(range|span)", re.IGNORECASE)
+_NO_TIME = (
+    "windows of Basic and Auxiliary tables are cut by a where on TimeGenerated; if the service does not take "
+    "that, no window of this table can be had through /search: export it with the source search_jobs, or "
+    "give a Basic table the plan Analytics"
+)
+"""The documentation has said that the time cannot be given in a where ("Query data in a Basic and Auxiliary
+table"). Without one nothing cuts a window exactly: the ends of a request's timespan are not documented."""
 
 WAIT_SECONDS = 300
 """How long one query of an export may run; the service allows 600, a function on the smallest plan also."""
@@ -273,10 +283,12 @@ class LogReader:
         try:
             answer = ask(self._send, self._route, body, wait=WAIT_SECONDS, deadline=deadline)
         except ServiceError as error:
-            if error.status not in {401, 403}:  # 401 also after a new token
-                raise
-            advice = "the app needs the role Log Analytics Reader on what it asks, or on its workspace"
-            raise DeniedError.of(error, advice) from error
+            if error.status in {401, 403}:  # 401 also after a new token
+                advice = "the app needs the role Log Analytics Reader on what it asks, or on its workspace"
+                raise DeniedError.of(error, advice) from error
+            if error.status == 400 and self._route.scans and _OF_TIME.search(error.message):
+                raise ServiceError.of(error, _NO_TIME) from error
+            raise
         if answer.partial is not None:
             raise answer.partial
         return answer

@@ -8,7 +8,7 @@ from shared import kql
 from shared.errors import ExportError
 from shared.model import Column, Window
 from shared.slices import Slice
-from shared.windows import DAY, END_OF_TIME, format_instant
+from shared.windows import DAY, END_OF_TIME, SECOND, format_instant
 
 _T = TypeVar("_T")
 
@@ -48,8 +48,8 @@ class Selection:
 
     ``window_column`` says which time puts a row into a window. ``tail`` is a step of ours after the user's
     pipeline, and ``prelude`` statements before all else. ``bounded`` says how the request's timespan bounds a
-    table's TimeGenerated: by the ``reach`` around the window, by the ``window`` itself, or not at all
-    (``none``); ``timespan`` is one for whatever window, instead.
+    table's TimeGenerated: by the ``reach`` around the window, by the ``window`` itself and a second on both
+    sides, or not at all (``none``); ``timespan`` is one for whatever window, instead.
     """
 
     table: str | None = None
@@ -187,8 +187,8 @@ def query_body(
 ) -> dict[str, str]:
     """Return the body of the request for a slice.
 
-    The timespan is only a coarse bound: whether its end is inclusive is not documented. Free KQL gets none,
-    because it may look at any time it likes.
+    The timespan is only a coarse bound: whether its ends are inclusive is not documented, so the query cuts
+    exactly. Free KQL gets none, because it may look at any time it likes.
     """
     query = window_query(selection, slice_, aggregate, reach, row_key)
     return {"query": query, **_timespan(selection, slice_.span, reach)}
@@ -212,9 +212,11 @@ def schema_body(selection: Selection, span: Window) -> dict[str, str]:
 def _timespan(selection: Selection, span: Window, reach: Reach) -> dict[str, str]:
     if selection.table is None or selection.bounded == "none":
         return {}
+    before, after = reach.before * DAY, reach.after * DAY
     if selection.timespan is not None:
-        span, reach = selection.timespan, Reach(0, 0)
-    days = Reach(0, 0) if selection.bounded == "window" else reach
-    start = max(0, span.start - days.before * DAY)
-    end = min(END_OF_TIME - 1, span.end + days.after * DAY)
+        span, before, after = selection.timespan, 0, 0
+    elif selection.bounded == "window":
+        before = after = SECOND
+    start = max(0, span.start - before)
+    end = min(END_OF_TIME - 1, span.end + after)
     return {"timespan": f"{format_instant(start)}/{format_instant(end)}"}

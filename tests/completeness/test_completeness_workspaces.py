@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from local.cloud import INGESTION_TIME
+from local.cloud import INGESTION_TIME, query_service
 from local.cloud.tables import AUXILIARY, BASIC, CHEAP_TABLES, TABLES
+from local.cloud.timespan import parse_timespan
 from local.compare import ticks
 from tests.completeness.conftest import MakeWorld
 from tests.completeness.truth import Timed, nested
@@ -177,14 +177,33 @@ def cheap_world(make_world: MakeWorld) -> World:
 
 @pytest.mark.parametrize("table", [BASIC, AUXILIARY])
 def test_tables_of_other_plans_land_once_and_are_scanned_once(cheap_world: World, table: str) -> None:
-    """A window is asked for as it is, without counting first; nothing else of the table is scanned."""
+    """A window is asked for without counting first; of the rest of the table a second is scanned."""
     world = cheap_world
     world.start(cheap(world, table))
     world.drain()
     world.check(at_source(world, world.cloud.workspace_ids[:1], table, "TimeGenerated"))
     asked = sorted(scan.timespan for scan in world.cloud.scans)
-    edges = [at("10:00:00"), at("11:00:00"), at("12:00:00")]
-    assert asked == [f"{start}/{end}" for start, end in pairwise(edges)]
+    assert asked == [
+        f"{at('09:59:59')}/{at('11:00:01')}",
+        f"{at('10:59:59')}/{at('12:00:01')}",
+    ]
+
+
+@pytest.mark.parametrize("table", [BASIC, AUXILIARY])
+def test_rows_on_a_windows_edge_land_once_if_the_ends_of_a_timespan_are_not_in_it(
+    cheap_world: World, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are is not documented; the query cuts exactly, so the timespan may be wider."""
+    world = cheap_world
+
+    def exclusive(text: str, now: int) -> tuple[int, int]:
+        first, last = parse_timespan(text, now)
+        return first + 1, last - 1
+
+    monkeypatch.setattr(query_service, "parse_timespan", exclusive)
+    world.start(cheap(world, table))
+    world.drain()
+    world.check(at_source(world, world.cloud.workspace_ids[:1], table, "TimeGenerated"))
 
 
 def test_basic_tables_of_several_workspaces_land_once(cheap_world: World) -> None:
@@ -236,10 +255,12 @@ def test_time_that_a_basic_table_is_not_asked_for_is_unavailable(cheap_world: Wo
 
 
 def test_a_service_that_refuses_time_in_the_query_fails_the_window(cheap_world: World) -> None:
-    """Where the documentation is taken by its word the window is not stored, and the reason is recorded."""
+    """Where the documentation is taken by its word no window is stored, and the error says what to do."""
     world = cheap_world
     world.cloud.set_limits(search_time_filters=False)
     world.start(cheap(world, BASIC))
     world.drain()
     assert world.landed() == []
-    assert "TimeGenerated" in world.documents("events/failures/")[0]["error"]
+    error = world.documents("events/failures/")[0]["error"]
+    assert "TimeGenerated" in error
+    assert "export it with the source search_jobs" in error

@@ -479,13 +479,13 @@ SOON = FakeClock(TEN + 2 * HOUR)
 
 
 def test_a_scanned_table_is_asked_for_its_window_and_never_sized() -> None:
-    """The timespan is the window in the URL and in the body, and no question comes before the first."""
+    """The timespan is a second wider, in the URL and in the body, and no question comes before the first."""
     send = ListSend([table(2)])
     source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
     (batch,) = source.read(Reading(WINDOW, 99.0, wide=True))
     assert len(batch.rows) == 2
     (request,) = send.requests
-    timespan = "2026-11-21T10:00:00.0000000Z/2026-11-21T11:00:00.0000000Z"
+    timespan = "2026-11-21T09:59:59.0000000Z/2026-11-21T11:00:01.0000000Z"
     assert request.target == f"/v1/workspaces/{WORKSPACE}/search?timespan={timespan}"
     body = json.loads(request.body or b"")
     assert body["timespan"] == timespan
@@ -495,12 +495,36 @@ def test_a_scanned_table_is_asked_for_its_window_and_never_sized() -> None:
 
 
 def test_a_scanned_window_is_halved_where_it_must_be() -> None:
-    """Each half is a scan of its own time alone."""
+    """Each half is a scan of its own time and a second on both sides."""
     send = ListSend([service_error(504), table(1), table(2)])
     source = TYPE.open(options(**SCANNED), tools(send, clock=SOON))
     assert [len(batch.rows) for batch in source.read(Reading(WINDOW, 99.0))] == [1, 2]
     spans = [request.target.partition("=")[2] for request in send.requests]
-    assert spans[1].partition("/")[2] == spans[2].partition("/")[0] == "2026-11-21T10:30:00.0000000Z"
+    assert spans[1].partition("/")[2] == "2026-11-21T10:30:01.0000000Z"
+    assert spans[2].partition("/")[0] == "2026-11-21T10:29:59.0000000Z"
+
+
+@pytest.mark.parametrize(
+    ("plan", "message", "helped"),
+    [
+        ({}, "The time range cannot be given in a where statement on TimeGenerated", False),
+        (SCANNED, "The time range cannot be given in a where statement on TimeGenerated", True),
+        (SCANNED, "The timespan must be specified in the header", True),
+        (SCANNED, "Failed to resolve column 'Computer'", False),
+    ],
+)
+def test_a_refusal_of_time_in_a_scan_says_what_to_do(
+    plan: dict[str, Any], message: str, *, helped: bool
+) -> None:
+    """Such a table cannot be exported so; any other mistake has the service's own words alone."""
+    error = ServiceError(
+        "X", status=400, code="BadArgumentError", message=message, request_id=None, retryable=False
+    )
+    source = TYPE.open(options(**plan), tools(ListSend([error]), clock=SOON))
+    with pytest.raises(ServiceError, match=message) as caught:
+        list(source.read(Reading(WINDOW, 99.0, Measured(0, 0))))
+    assert ("search_jobs" in str(caught.value)) == helped
+    assert not isinstance(caught.value, DeniedError)
 
 
 def test_scanned_windows_are_counted_one_by_one() -> None:
