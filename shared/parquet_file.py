@@ -50,6 +50,9 @@ _WORDS: Mapping[str, Mapping[str, float | bool]] = {
 }
 
 
+_MINUS_ZERO = msgspec.Raw(b"-0.0")
+
+
 class ParquetFile(Counting):
     """Gathers columns until they fill a row group, and keeps count. Implements ``model.Writer``."""
 
@@ -124,7 +127,7 @@ class ParquetFile(Counting):
             arrays.append(whole if fitting is None else fitting)
         self._columns.take(misfits)
         self._columns.fixed = True
-        table = pa.table(arrays, [column.name for column in columns])
+        table = pa.table(arrays, [rawjson.restore(column.name.encode()).decode() for column in columns])
         if self._file is None:
             self._file = parquet.ParquetWriter(
                 self._sink, table.schema, compression="zstd", write_page_checksum=True
@@ -200,8 +203,12 @@ def _values(cells: Cells, type_: str) -> Sequence[Any]:
     """Return the values of cells: numbers, truth values, or texts. Raises UNREADABLE."""
     if type_ not in _PYTHON:
         return tables.texts_of(cells)
+    joined = b",".join(cells)
+    if type_ == "real" and b"-0" in joined:  # an integer's zero has no sign to the decoder
+        cells = [_MINUS_ZERO if bytes(cell) == b"-0" else cell for cell in cells]
+        joined = b",".join(cells)
     try:
-        return list(_ALL[type_].decode(b"[" + b",".join(cells) + b"]"))
+        return list(_ALL[type_].decode(b"[" + joined + b"]"))
     except rawjson.UNREADABLE:
         words = _WORDS.get(type_, {})
         return [

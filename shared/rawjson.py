@@ -7,6 +7,7 @@ encoding, so that they go through as they came.
 
 import re
 import uuid
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -16,11 +17,10 @@ _T = TypeVar("_T")
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises: not JSON, not of the type, not UTF-8, or nested too deep to follow."""
 
+_BACKSLASH = ord("\\")
 _MARK = uuid.uuid4().hex.encode()  # in no data, because nobody knows it
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+_HALF = re.compile(rb"\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
+_SECOND = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 # What some readers take for the end of a line although JSON allows it inside a string.
 _LINE_ENDS = ("\u2028", "\u2029", "\x85")
 _MARKED = re.compile(_MARK + rb"([0-9a-fA-F]{4})")
@@ -33,7 +33,7 @@ def decode(data: bytes, type_: type[_T]) -> _T:
     except msgspec.DecodeError:
         if b"\\ud" not in data and b"\\uD" not in data:
             raise
-    return msgspec.json.decode(_ESCAPE.sub(_marked, data), type=type_)
+    return msgspec.json.decode(b"".join(_marked(data)), type=type_)
 
 
 def restore(text: bytes) -> bytes:
@@ -69,5 +69,23 @@ def without_line_ends(value: bytes) -> bytes:
     return value
 
 
-def _marked(match: re.Match[bytes]) -> bytes:
-    return match[0] if match[1] is None else _MARK + match[1]
+def _marked(data: bytes) -> Iterator[bytes]:
+    """Yield the parts of a text in which each half of a surrogate pair that stands alone is marked.
+
+    It looks at what may be halves only: an answer may hold millions of other escapes.
+    """
+    done = pair_end = 0
+    for match in _HALF.finditer(data):
+        start = first = match.start()
+        if start < pair_end:
+            continue
+        while first and data[first - 1] == _BACKSLASH:
+            first -= 1
+        if (start - first) % 2:  # its backslash is itself escaped
+            continue
+        if match[1][1:2] in b"89abAB" and (second := _SECOND.match(data, match.end())):
+            pair_end = second.end()
+            continue
+        yield from (data[done:start], _MARK, match[1])
+        done = match.end()
+    yield data[done:]

@@ -24,9 +24,11 @@ _END = b"\r\n"
 # What keeps a cell from being a field as it stands: an escape, a null, an object or array.
 _ODD = (b"\\", b"null", b"{", b"[")
 _TEXT = (b'"', b"{", b"[")
-_GUARDED = (*_ODD, b'"=', b'"+', b'"-', b'"@')
-# What a spreadsheet takes for a formula ("CSV Injection", OWASP). The last three are escapes in JSON.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What a spreadsheet takes for a formula ("CSV Injection", and 1.2.10 of the Application Security Verification
+# Standard; OWASP), and what is an escape in JSON.
+_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = (*_SIGNS, "\t", "\r", "\n", "\0")
+_GUARDED = (*_ODD, *(f'"{sign}'.encode() for sign in _SIGNS))
 # Types whose values the service itself forms, so that none of them can be a formula.
 _HARMLESS = {"bool", "datetime", "decimal", "guid", "int", "long", "real", "timespan"}
 _FIELD = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n)')
@@ -114,7 +116,8 @@ class _Csv(Counting):
             return b""
         self._columns.fixed = True
         names = (column.name for column in self._columns.all or (TIME,))
-        return self._stream.write(b",".join(_quoted(name, guarded=self._guarded) for name in names) + _END)
+        header = b",".join(_quoted(name, guarded=self._guarded) for name in names) + _END
+        return self._stream.write(rawjson.restore(header))
 
     def _lines(self, rows: Sequence[msgspec.Raw], columns: Sequence[Column]) -> Iterator[bytes]:
         """Yield rows as lines, some at a time."""

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import trustme
@@ -16,8 +17,9 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.storage.blob import BlobServiceClient
 
 from local.azurite import ACCOUNT_KEY, Azurite
-from shared.blob_store import BlobContainer, BlobStore
+from shared.blob_store import BlobContainer, BlobStore, _listed
 from shared.errors import StorageError
+from shared.model import Blob
 from shared.settings import Credential, Storage
 from tests.parts.fakes import between, order, rows_of
 from tests.parts.world import World, read_rows
@@ -136,23 +138,57 @@ def test_blobs_are_files_and_not_encoded(azurite: Azurite) -> None:
 
 
 def test_a_long_listing_is_whole(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing of several pages gives every blob, in order."""
+    """A listing of several pages gives every blob, in order, as storage's client has it."""
     container = by_connection_string(azurite.connection_string)
-    names = [f"a/{number:02}" for number in range(12)]
-    for name in names:
-        container.write(name, b"", etag=None)
+    names = [f"a/{number:02} é&<" for number in range(12)]
+    for number, name in enumerate(names):
+        container.write(name, b"x" * number, etag=None, metadata={"n": str(number), "none": ""})
     client = container._client()  # pages of 5,000 are too long for a test
     monkeypatch.setattr(container, "_client", lambda: _SmallPages(client))
+    listed = list(container.list("a/", metadata=True))
+    assert [blob.name for blob in listed] == names
+    assert listed == [
+        Blob(each.name, f'"{each.etag}"', each.size, {"n": each.metadata["n"], "none": ""})
+        for each in client.list_blobs("a/", include=["metadata"])
+    ]
     assert [blob.name for blob in container.list("a/")] == names
     assert list(container.names("a/")) == names
+    monkeypatch.undo()
+    assert [container.head(name) for name in names] == listed
+
+
+def test_a_listing_goes_on_after_a_failure(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks again for a page that storage could not give; what it gave then is read."""
+    container = by_connection_string(azurite.connection_string)
+    for name in ("a", "b"):
+        container.write(name, b"", etag=None)
+    service = container._store._client()
+    transport, failures = service._pipeline._transport, [503]
+    send = transport.send
+
+    def fail_once(request: Any, **options: Any) -> Any:
+        response = send(request, **options)
+        if failures:
+            response.status_code = failures.pop()
+        return response
+
+    monkeypatch.setattr(transport, "send", fail_once)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert ([blob.name for blob in container.list("")], failures) == (["a", "b"], [])
+
+
+def test_a_name_that_xml_cannot_hold_is_listed() -> None:
+    """Storage then writes it as in a URL, and says so."""
+    blob = ET.fromstring(  # noqa: S314 - made here
+        "<Blob><Name Encoded='true'>a%EF%BF%BE%2Fb</Name><Properties><Etag>0x1</Etag>"
+        "<Content-Length>5</Content-Length></Properties><Metadata /></Blob>"
+    )
+    assert _listed(blob) == Blob("a\ufffe/b", '"0x1"', 5, {})
 
 
 class _SmallPages:
     def __init__(self, client: Any) -> None:
         self._client = client
-
-    def list_blobs(self, **options: Any) -> Any:
-        return self._client.list_blobs(results_per_page=5, **options)
 
     def list_blob_names(self, **options: Any) -> Any:
         return self._client.list_blob_names(results_per_page=5, **options)

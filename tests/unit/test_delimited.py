@@ -126,6 +126,14 @@ def test_half_of_a_surrogate_pair_is_its_escape() -> None:
     assert data == b'"a"\r\n"\\ud83d"\r\n"b"\r\n'
 
 
+def test_a_columns_name_is_its_escape_too() -> None:
+    """No mark of this process gets into a file."""
+    body = b'{"tables":[{"columns":[{"name":"a\\ud83d","type":"string"}],"rows":[["b"]]}]}'
+    answer = read_answer(body)
+    data = written(CSV.writer(), Batch(rows=answer.rows, columns=answer.columns))
+    assert data == b'"a\\ud83d"\r\n"b"\r\n'
+
+
 def test_bytes_that_are_not_utf8_are_refused() -> None:
     """A damaged answer is not stored: a reader of the file could not decode it."""
     rows = [msgspec.Raw(b'["\xff","b"]')]
@@ -140,7 +148,7 @@ def test_a_row_that_does_not_fit_its_columns_is_refused(row: str) -> None:
         CSV.writer().write(Batch(rows=[msgspec.Raw(row.encode())], columns=TEXTS))
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"]
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", "＝1", "＋1", "－1", "＠A"]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -160,7 +168,7 @@ def test_the_guard_changes_nothing_else(values: list[str]) -> None:
     rows = [[wire(text, ascii_only=False), "-5", '"-00:00:01"'] for text in values]
     columns = [Column("t", "string"), Column("n", "long"), Column("s", "timespan")]
     _, *lines = read(written(Csv(guarded=True).writer(), batch(columns, rows)))
-    expected = [f"'{text}" if text.startswith(tuple("=+-@\t\r\n")) else text for text in values]
+    expected = [f"'{text}" if text.startswith(tuple("=+-@\t\r\n\0＝＋－＠")) else text for text in values]
     assert lines == [[text, "-5", "-00:00:01"] for text in expected]
 
 

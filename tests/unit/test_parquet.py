@@ -185,6 +185,7 @@ def test_pandas_reads_it() -> None:
         ("int", "-2147483648", -(2**31)),
         ("real", "1", (1.0).hex()),
         ("real", "-0.0", (-0.0).hex()),
+        ("real", "-0", (-0.0).hex()),
         ("real", "1E+22", (1e22).hex()),
         ("real", '"NaN"', "nan"),
         ("real", '"Infinity"', "inf"),
@@ -415,6 +416,14 @@ def test_half_of_a_surrogate_pair_is_its_escape() -> None:
     answer = read_answer(body)
     data = written(PARQUET.writer(), Batch(rows=answer.rows, columns=answer.columns))
     assert table_of(data)["a"].to_pylist() == ["\\ud83d", "b"]
+
+
+def test_a_columns_name_is_its_escape_too() -> None:
+    """No mark of this process gets into a file."""
+    body = b'{"tables":[{"columns":[{"name":"a\\ud83d","type":"string"}],"rows":[["b"]]}]}'
+    answer = read_answer(body)
+    data = written(PARQUET.writer(), Batch(rows=answer.rows, columns=answer.columns))
+    assert table_of(data).column_names == ["a\\ud83d"]
 
 
 def test_without_pyarrow_an_export_says_what_to_install(
