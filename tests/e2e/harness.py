@@ -305,7 +305,7 @@ class Running:
         executed = self.process.wait_for(pattern, count=before + 1)
         assert "(Succeeded" in executed[-1], self.console
 
-    def wait_until_idle(self, seconds: float = 60) -> None:
+    def wait_until_idle(self, seconds: float = 120) -> None:
         """Wait until every message was worked on: the queue and the poison queue are empty."""
         deadline = time.monotonic() + seconds
         while left := self.world.queued():

@@ -57,7 +57,7 @@ class HostProcess:
         with self._changed:
             return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, count: int = 1, seconds: float = 30.0) -> list[str]:
+    def wait_for(self, pattern: str, count: int = 1, seconds: float = 60.0) -> list[str]:
         """Wait until `count` lines hold the regular expression; return these lines."""
 
         def found() -> list[str]:
@@ -67,7 +67,7 @@ class HostProcess:
         return found()
 
     def wait_until(
-        self, condition: Callable[[], bool], what: str = "a condition", seconds: float = 30.0
+        self, condition: Callable[[], bool], what: str = "a condition", seconds: float = 60.0
     ) -> None:
         """Wait until a condition holds. Raises AssertionError with the console if it never does."""
         deadline = time.monotonic() + seconds
@@ -88,7 +88,7 @@ class HostProcess:
             found = (re.search(rf"INFO {name} (\{{.*)", line) for line in self.lines)
             return [json.loads(match[1]) for match in found if match]
 
-    def wait_for_records(self, name: str, count: int = 1, seconds: float = 30.0) -> list[dict[str, Any]]:
+    def wait_for_records(self, name: str, count: int = 1, seconds: float = 60.0) -> list[dict[str, Any]]:
         """Wait for what the app logs as `name {json}`; return all of it."""
         self.wait_for(rf"INFO {name} \{{", count, seconds)
         return self.records(name)
