@@ -22,7 +22,7 @@ _GRACE = 5
 LONGEST_SECONDS = 480
 """How long one query may compute here: a function may run for 600 seconds (host.json)."""
 _ADVICE = (
-    "To mend it: ask for less (a shorter time, fewer columns, a summary); or for the rows of one table, "
+    "ask for less (a shorter time, fewer columns, a summary); or for the rows of one table, "
     "without top and through where, extend, project, parse and mv-expand only, which are read in parts"
 )
 
@@ -117,14 +117,7 @@ class QueryReader:
             if answer.partial is not None:
                 raise answer.partial
         except AnswerTooLargeError as error:
-            raise AnswerTooLargeError(
-                error.service,
-                status=error.status,
-                code=error.code,
-                message=f"{error.message} {_ADVICE}",
-                request_id=error.request_id,
-                retryable=False,
-            ) from error
+            raise AnswerTooLargeError.of(error, _ADVICE) from error
         yield from portions(batch_of(answer))
 
     def _sliceable(self, question: Question, selection: Selection, query_id: str, deadline: float) -> bool:
