@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from shared.journal import Backfill
 from shared.layout import parse_blob_name, prefixes
@@ -11,9 +11,6 @@ from shared.model import Blob, Container, Export, Measured, Window
 from shared.windows import clipped, grid_floor, overlap, overlapping, subtract, union
 
 _NEIGHBOURS = 2
-_NEAR = 6
-_UNLIKE = 2.0
-"""So many times as much as another is what a window holds that is not like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +77,20 @@ def covered(found: Iterable[Stored], span: Window) -> list[Window]:
 
 
 def measured(found: Iterable[Stored], window: Window, config: str) -> Measured | None:
-    """Return what the nearest windows of the same configuration held; None where there are none.
+    """Return what the nearest windows of the same configuration held, at most; None where there are none.
 
-    Needs a listing with metadata. Of the two nearest it is the larger, because asking too much costs a
-    request and memory, and asking too little only the former; no more than two, because volume changes with
-    the hour. Where one of them is not like the other it is the smaller: windows are rarely unusual, and a
-    reader that knows of ``most`` finds out with its first question.
+    Needs a listing with metadata. The larger of two, because asking too much costs a request and memory, and
+    asking too little only the former. No more than two, because volume changes with the hour.
     """
     alike = [each for each in found if each.blob.metadata.get("config") == config and each.window != window]
-    nearest = sorted(alike, key=lambda each: abs(each.window.start - window.start))[:_NEAR]
+    nearest = sorted(alike, key=lambda each: abs(each.window.start - window.start))[:_NEIGHBOURS]
     if not nearest:
         return None
-    held = [_held(each) for each in nearest]
-    neighbours = held[:_NEIGHBOURS]
-    usual, least = _most(neighbours), min(neighbours, key=lambda each: each.answer_bytes)
-    if usual.answer_bytes > _UNLIKE * least.answer_bytes:
-        usual = least
-    fullest = _most(held)
-    return replace(usual, most=fullest) if fullest.answer_bytes > _UNLIKE * usual.answer_bytes else usual
 
+    def most(key: str) -> float:
+        return max(int(each.blob.metadata[key]) / (each.window.end - each.window.start) for each in nearest)
 
-def _held(stored: Stored) -> Measured:
-    ticks = stored.window.end - stored.window.start
-    rows, answer_bytes = (int(stored.blob.metadata[key]) for key in ("rows", "answer_bytes"))
-    return Measured(rows / ticks, answer_bytes / ticks)
-
-
-def _most(held: Sequence[Measured]) -> Measured:
-    return Measured(max(each.rows for each in held), max(each.answer_bytes for each in held))
+    return Measured(rows=most("rows"), answer_bytes=most("answer_bytes"))
 
 
 def due_until(export: Export, now: int) -> int:

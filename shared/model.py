@@ -107,14 +107,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How much an export's windows hold: rows, and bytes of answer, for each tick.
-
-    ``most`` is what the fullest window near held, where that is much more; else None.
-    """
+    """How much an export's windows hold: rows, and bytes of answer, for each tick."""
 
     rows: float
     answer_bytes: float
-    most: "Measured | None" = None
 
 
 @dataclass(frozen=True, slots=True)

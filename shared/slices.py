@@ -82,41 +82,28 @@ def read_in_order(
     """Fetch a window's slices on a pool, at most ``parallel`` ahead, and yield their batches in order.
 
     A slice is cut from the rest of the window just before it is asked for: as long as its answer may be if
-    rows lie as densely as in the answer before. One whose answer is too large is cut as if there were the
-    most that was measured, and after that into halves. Where nothing says how much there is, because the
-    windows near differ, or because an answer was too large, one slice is asked for alone, and its answer
-    tells the size of the others. The batch that was yielded last takes one of the ``parallel`` places until
-    the next is wanted. Raises what ``fetch`` raises, and ExportError for too many slices: before the first if
-    that many were measured.
+    rows lie as densely as in the answer before. One whose answer is too large is replaced by its halves. The
+    batch that was yielded last takes one of the ``parallel`` places until the next is wanted. Raises what
+    ``fetch`` raises, and ExportError for too many slices: before the first if that many were measured.
     """
     check_slices(window, measured, bounds)
-    tick = Window(0, 1)
-    density = expected_answers(tick, measured, bounds)  # answers that one tick fills
-    most = expected_answers(tick, measured.most, bounds) if measured.most else 0.0
-    ahead = 1 if measured.most else parallel
+    density = expected_answers(Window(0, 1), measured, bounds)  # answers that one tick fills
     waiting = deque([_Waiting(Slice(window))])
     done = 0
     try:
         while waiting:
             _check_count(done + len(waiting))
-            _ask(waiting, density, fetch, pool, parallel, ahead)
+            _ask(waiting, density, fetch, pool, parallel)
             first = waiting.popleft()
             slice_ = first.slice
             try:
                 batch = _answer(first)
             except AnswerTooLargeError:
-                if slice_.ticks > 1 and most * slice_.ticks > 2:
-                    waiting.appendleft(_Waiting(slice_))  # which this density cuts
-                    density, most = most, 0.0
-                else:
-                    waiting.extendleft(_Waiting(half) for half in reversed(halved(slice_)))
-                    density = max(density, 2 / slice_.ticks)
-                ahead = 1
+                waiting.extendleft(_Waiting(half) for half in reversed(halved(slice_)))
+                density = max(density, 2 / slice_.ticks)
                 continue
             done += 1
             density = bounds.answers(len(batch.rows), batch.answer_bytes) * slice_.parts / slice_.ticks
-            ahead = parallel
-            _ask(waiting, density, fetch, pool, parallel - 1, ahead)  # where this one was alone
             del first
             yield slice_, batch
             del batch  # like its future above; or it would stay in memory beside ``parallel`` others
@@ -132,12 +119,11 @@ def _ask(
     fetch: Callable[[Slice], Batch],
     pool: Executor,
     parallel: int,
-    ahead: int,
 ) -> None:
-    """Ask for the first ``ahead`` in line; ``parallel`` at most are asked for or wait for their turn."""
+    """Ask for the first slices in line, so that ``parallel`` in all are asked for or wait for their turn."""
     free = parallel - sum(each.future is not None for each in waiting)
     place = 0
-    while free > 0 and place < min(ahead, len(waiting)):
+    while free > 0 and place < min(parallel, len(waiting)):
         each = waiting[place]
         place += 1
         if each.future is None:

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from shared.agenda import new_windows
 from shared.coverage import (
-    Stored,
     all_windows,
     cell_of,
     covered,
     due_until,
     gaps,
     is_planned,
-    measured,
     stored_in,
     stored_near,
     wanted,
@@ -29,7 +27,7 @@ from shared.coverage import (
 from shared.journal import Backfill
 from shared.layout import blob_name
 from shared.listing import Lengths
-from shared.model import Blob, Container, Export, Measured, Window
+from shared.model import Blob, Container, Export, Window
 from shared.windows import DAY, HOUR, MINUTE, grid_floor, overlap, parse_instant, subtract, union
 
 TEN = parse_instant("2026-11-21T10:00:00")
@@ -217,35 +215,3 @@ def test_a_window_with_two_blobs_is_found_twice() -> None:
 def test_gaps_are_what_subtracting_each_hole_leaves(spans: list[Window], holes: list[Window]) -> None:
     """However many spans and holes there are: the fast way gives what the plain one does."""
     assert gaps(union(spans), holes) == [gap for span in union(spans) for gap in subtract(span, holes)]
-
-
-@pytest.mark.parametrize(
-    ("before", "expected", "most"),
-    [
-        ([], None, None),
-        ([10, 12], 12, None),
-        ([12, 10], 12, None),
-        ([100, 10], 10, 100),  # the window before was unusual, or this one is like it
-        ([10, 100], 10, 100),
-        ([100, 100, 10], 100, None),
-        ([10, 10, 10, 100], 10, 100),
-        ([10] * 6 + [100], 10, None),  # too long ago
-    ],
-)
-def test_a_window_is_measured_by_those_near(
-    before: list[int], expected: int | None, most: int | None
-) -> None:
-    """``before`` is what the windows before it held, the nearest first; one is configured otherwise."""
-    near = [Stored(hour(-3), "jsonl", Blob("", "", 0, {"config": "other"}))]
-    for back, held in enumerate(before, start=1):
-        receipt = {"config": "c", "rows": str(held * HOUR), "answer_bytes": str(2 * held * HOUR)}
-        near.append(Stored(hour(-back), "jsonl", Blob("", "", 0, receipt)))
-    usual = None if expected is None else Measured(expected, 2 * expected)
-    fullest = None if most is None else Measured(most, 2 * most)
-    found = measured(near, hour(0), "c")
-    assert found == (replace(usual, most=fullest) if usual else None)
-
-
-def hour(number: int) -> Window:
-    """Return an hour so many hours after ten o'clock."""
-    return Window(TEN + number * HOUR, TEN + (number + 1) * HOUR)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -67,9 +65,7 @@ class Service:
 
 
 rows = st.lists(st.integers(0, 200), max_size=60).map(sorted)
-densities = st.sampled_from([0.0, 0.01, 0.3, 1.0, 50.0, 1e12])
-fullest = st.none() | st.builds(Measured, densities, st.just(0.0))
-measures = st.builds(Measured, densities, st.just(0.0), fullest)
+measures = st.builds(Measured, st.sampled_from([0.0, 0.01, 0.3, 1.0, 50.0, 1e12]), st.just(0.0))
 
 
 @given(rows, st.integers(1, 30), measures, st.integers(1, 5))
@@ -120,26 +116,6 @@ def test_few_questions_are_asked(before: float, count: int, requests: int, paral
     service = Service(even(SPAN, count), limit=20)
     assert len(service.read(SPAN, expecting(before), parallel)) == count
     assert len(service.asked) <= requests + 2 * (parallel - 1)
-
-
-@pytest.mark.parametrize("parallel", [1, 2, 5])
-@pytest.mark.parametrize(
-    ("before", "most", "count", "requests"),
-    [
-        (10, 1000, 10, 1),
-        (10, 1000, 1000, 102),  # the one that is too much, and two by what was asked for beside it
-        (10, 100, 1000, 110),  # more than there ever was
-        (100, 1000, 100, 10),
-    ],
-)
-def test_where_windows_differ_one_answer_tells(
-    before: float, most: float, count: int, requests: int, parallel: int
-) -> None:
-    """However many may be asked at a time, only one question is asked that may be too large or small."""
-    service = Service(even(SPAN, count), limit=20)
-    measured = replace(expecting(before), most=expecting(most))
-    assert len(service.read(SPAN, measured, parallel)) == count
-    assert len(service.asked) <= requests
 
 
 def test_slices_follow_what_the_answers_hold() -> None:
