@@ -248,8 +248,13 @@ class World:
             self.state.get_blob_client(name).set_blob_metadata({**kept, "next_try": past})
 
     def queued(self) -> int:
-        """Messages in the queue and the poison queue, those that are being worked on included."""
-        return _length(self.queue) + _length(self.poison)
+        """Messages in the queue and the poison queue, those that are being worked on included.
+
+        The queue is counted on both sides of the poison queue: a window that is given up or taken up again
+        meanwhile goes from one to the other, and must not be missed in both.
+        """
+        before, poisoned = _length(self.queue), _length(self.poison)
+        return max(before, _length(self.queue)) + poisoned
 
     # The end.
 
