@@ -14,6 +14,7 @@ import threading
 import time
 
 GRACE_SECONDS = 5.0
+_WAKE_SECONDS = 0.1
 
 
 def _end_with_parent() -> None:
@@ -21,13 +22,20 @@ def _end_with_parent() -> None:
         pass  # nothing is ever sent; what counts is the end
     if os.name == "nt":
         _thread.interrupt_main()
+        time.sleep(GRACE_SECONDS)
     else:
         os.kill(os.getpid(), signal.SIGINT)  # a real signal, which also wakes a main thread that waits
-    time.sleep(GRACE_SECONDS)
+        # But not one that is just about to: Python looks for signals, then waits. A second signal ends that.
+        main = threading.main_thread().ident or 0
+        for _ in range(round(GRACE_SECONDS / _WAKE_SECONDS)):
+            time.sleep(_WAKE_SECONDS)
+            signal.pthread_kill(main, signal.SIGURG)
     os._exit(1)
 
 
 if __name__ == "__main__":
+    if os.name != "nt":
+        signal.signal(signal.SIGURG, lambda *_: None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

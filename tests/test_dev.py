@@ -21,6 +21,7 @@ from local.progress import Step, StepError, run_step
 from tests.processes import free_port, is_running, wait_until_gone
 
 HERE = current_interpreter()
+NO_SIGNALS_ON_WINDOWS = pytest.mark.skipif(os.name == "nt", reason="Windows interrupts without a signal")
 
 
 @pytest.fixture
@@ -223,11 +224,17 @@ def test_a_long_step_gives_signs_of_life(
     assert "Working: done after" in capsys.readouterr().out
 
 
-def test_a_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path) -> None:
-    """A tethered module gets what Ctrl-C would give it and can tidy up."""
+@pytest.mark.parametrize("unnoticed", [False, pytest.param(True, marks=NO_SIGNALS_ON_WINDOWS)])
+def test_a_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path, unnoticed: bool) -> None:
+    """A tethered module gets what Ctrl-C would give it and can tidy up.
+
+    Also where the signal finds it just before it waits, which is as if another thread had taken the signal.
+    """
+    masked = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
     (tmp_path / "sleeper.py").write_text(
-        "import time\nprint('up', flush=True)\n"
-        "try:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print('tidy')\n",
+        (masked if unnoticed else "") + "import time\n"
+        "try:\n    print('up', flush=True)\n    time.sleep(600)\n"
+        "except KeyboardInterrupt:\n    print('tidy')\n",
         encoding="utf-8",
     )
     seen: list[str | None] = []
