@@ -33,6 +33,8 @@ TEST_WORKERS = 2
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return its exit code."""
+    # Where it is set, as in many containers, each process would compile anew all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     own, rest = argv, argv[:0]
     if argv[:1] == ["run"] or (argv[:1] == ["test"] and argv[1:2] not in (["-h"], ["--help"])):
         own, rest = argv[:1], argv[1:]  # pytest's own options, or those of `local.run`, are not ours

@@ -129,7 +129,7 @@ def _install(folder: Path, python: Path, interpreter: Interpreter, requirements:
         stamp.unlink(missing_ok=True)  # whatever happens from here on, the next run looks again
     pip: list[str | Path] = [
         python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "2",
-        "--no-compile",  # half of the time; Python compiles what is imported, which is little of it
+        "--no-compile",  # half of the time; Python compiles what is imported, once, which is little of it
     ]  # fmt: skip
     title = f"Installing {requirements} for Python {interpreter.name}"
     run_step(title, [*pip, "-r", ROOT / requirements], advice=advice)

@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -79,7 +80,7 @@ class BlobContainer:
     def head(self, name: str) -> Blob | None:
         """Return the blob's properties, or None where there is none."""
         with self._translated(f"reading the properties of {self._name}/{name}"):
-            properties = _unless_missing(self._client().get_blob_client(name).get_blob_properties)
+            properties = _unless_missing(self._client.get_blob_client(name).get_blob_properties)
         return None if properties is None else _blob(properties)
 
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Blob]:
@@ -93,7 +94,7 @@ class BlobContainer:
         with self._translated(f"listing {self._name}/{prefix}"):
             try:
                 for _ in (
-                    self._client()
+                    self._client
                     .list_blob_names(
                         name_starts_with=prefix,
                         include=["metadata"] if metadata else None,
@@ -113,13 +114,13 @@ class BlobContainer:
 
         with self._translated(f"listing {self._name}/{prefix}"):
             try:
-                yield from self._client().list_blob_names(name_starts_with=prefix)
+                yield from self._client.list_blob_names(name_starts_with=prefix)
             except ResourceNotFoundError:  # the container: nothing was ever stored
                 return
 
     def stage(self, name: str, block: str, data: bytes) -> None:
         """Upload one block. Nothing is visible until a commit names it."""
-        client = self._client().get_blob_client(name)
+        client = self._client.get_blob_client(name)
         with self._translated(f"staging a block of {self._name}/{name}"):
             self._creating(lambda: client.stage_block(block, data, length=len(data)))
 
@@ -135,7 +136,7 @@ class BlobContainer:
         """Make blocks and metadata the blob, at once, if its ETag is still ``etag`` (None: there is none)."""
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        client = self._client().get_blob_client(name)
+        client = self._client.get_blob_client(name)
         with self._translated(f"committing {self._name}/{name}"):
             answer = self._creating(
                 lambda: client.commit_block_list(
@@ -150,7 +151,7 @@ class BlobContainer:
     def read(self, name: str) -> Document | None:
         """Return a small blob, or None where there is none."""
         with self._translated(f"reading {self._name}/{name}"):
-            download = _unless_missing(self._client().get_blob_client(name).download_blob)
+            download = _unless_missing(self._client.get_blob_client(name).download_blob)
             return (
                 None if download is None else Document(download.readall(), _quoted(download.properties.etag))
             )
@@ -161,7 +162,7 @@ class BlobContainer:
         """Write a small blob if its ETag is still ``etag`` (None: if there is none). Raises ConflictError."""
         from azure.storage.blob import ContentSettings
 
-        client = self._client().get_blob_client(name)
+        client = self._client.get_blob_client(name)
         with self._translated(f"writing {self._name}/{name}"):
             self._creating(
                 lambda: client.upload_blob(
@@ -176,7 +177,7 @@ class BlobContainer:
     def delete(self, name: str, *, etag: str | None = None) -> None:
         """Delete a blob, where ``etag`` is given only if it is still that; one that is gone is no error."""
         condition = {} if etag is None else _condition(etag)
-        client = self._client().get_blob_client(name)
+        client = self._client.get_blob_client(name)
         try:
             with self._translated(f"deleting {self._name}/{name}"):
                 _unless_missing(lambda: client.delete_blob(**condition))
@@ -190,7 +191,7 @@ class BlobContainer:
         """Return a URL that reads one blob for so many seconds from now."""
         from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
-        blob = self._client().get_blob_client(name)
+        blob = self._client.get_blob_client(name)
         now = datetime.now(UTC)
         end = now + timedelta(seconds=seconds)
         start = now - timedelta(minutes=5)  # storage's clock may be behind ours
@@ -209,6 +210,7 @@ class BlobContainer:
             )
         return f"{blob.url}?{signature}"
 
+    @cached_property
     def _client(self) -> "ContainerClient":
         return self._store.client(self._name)
 
@@ -225,7 +227,7 @@ class BlobContainer:
             if getattr(error, "error_code", None) != "ContainerNotFound":
                 raise
             with contextlib.suppress(ResourceExistsError):  # another worker was quicker
-                self._client().create_container()
+                self._client.create_container()
             return write()
 
 

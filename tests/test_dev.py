@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from local import environment, node, progress
+from local import commands, environment, node, progress
 from local.child import Child
 from local.environment import ROOT, RUN, RUNTIME, TEST, Interpreter, current_interpreter, ensure_environment
 from local.progress import Step, StepError, run_step
@@ -222,6 +222,16 @@ def test_a_long_step_gives_signs_of_life(
             time.sleep(0.01)
     assert "Working …" in shown
     assert "Working: done after" in capsys.readouterr().out
+
+
+def test_what_is_imported_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers often have Python keep nothing compiled; what a command starts keeps it all the same."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    with pytest.raises(SystemExit):
+        commands.main(["--help"])
+    kept = "import sys; print(not sys.dont_write_bytecode)"
+    child = subprocess.run([sys.executable, "-c", kept], capture_output=True, text=True, check=True)
+    assert child.stdout == "True\n"
 
 
 @pytest.mark.parametrize("unnoticed", [False, pytest.param(True, marks=NO_SIGNALS_ON_WINDOWS)])
