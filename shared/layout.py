@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 
 from shared.listing import stamps
 from shared.model import Window
-from shared.windows import format_instant, parse_instant
+from shared.windows import HOUR, MINUTE, SECOND, format_instant, midnight
 
 _NAME = re.compile(
     r"[^/]+/window_date=([0-9]{4})-([0-9]{2})-([0-9]{2})/window_hour=([0-9]{2})/"
     r"(\1\2\3T\4[0-9]{4}Z)_([0-9]{8}T[0-9]{6}Z)\.([a-z]+(?:\.(?:gz|zst|json))?)"
 )
 """A window's blob; the partitions that it lies in say when the window began."""
-_COMPACT = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
+_COMPACT = re.compile(r"([0-9]{8})T([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])Z")
 
 MANIFEST = "pages.json"
 """The extension of a window's blob that names others, which hold its rows."""
@@ -20,7 +20,7 @@ MANIFEST = "pages.json"
 
 def compact(ticks: int) -> str:
     """Return ``20261121T100000Z``; a fraction of a second is cut off."""
-    return re.sub(r"[-:]", "", format_instant(ticks)[:19]) + "Z"
+    return format_instant(ticks)[:19].replace("-", "").replace(":", "") + "Z"
 
 
 def expand(text: str) -> int:
@@ -28,8 +28,8 @@ def expand(text: str) -> int:
     match = _COMPACT.fullmatch(text)
     if not match:
         raise ValueError(f"{text!r} is not an instant such as '20261121T100000Z'")
-    year, month, day, *time = match.groups()
-    return parse_instant(f"{year}-{month}-{day}T{':'.join(time)}Z")
+    day, hours, minutes, seconds = match.groups()
+    return midnight(day) + int(hours) * HOUR + int(minutes) * MINUTE + int(seconds) * SECOND
 
 
 def window_id(window: Window) -> str:

@@ -58,7 +58,7 @@ def parse_instant(text: str) -> int:
     match = _INSTANT.fullmatch(text)
     if not match:
         raise ValueError(f"{text!r} is not an instant such as '2026-11-21' or '2026-11-21T10:00:00.1234567Z'")
-    ticks = (date.fromisoformat(match[1]).toordinal() - 1) * DAY
+    ticks = midnight(match[1])
     if match[2] is None:
         return ticks
     hours, minutes, seconds = int(match[2]), int(match[3]), int(match[4])
@@ -73,6 +73,11 @@ def parse_instant(text: str) -> int:
     if not 0 <= ticks < END_OF_TIME:
         raise ValueError(f"{text!r} lies outside the years 0001 to 9999")
     return ticks
+
+
+def midnight(day: str) -> int:
+    """Return the tick at which a day begins: ``2026-11-21`` or ``20261121``. Raises ValueError."""
+    return (date.fromisoformat(day).toordinal() - 1) * DAY
 
 
 def format_instant(ticks: int) -> str:

@@ -316,7 +316,7 @@ class Running:
         while left := self.world.queued():
             assert self.process.process.poll() is None, f"the host ended:\n{self.console}"
             assert time.monotonic() < deadline, f"{left} messages after {seconds} s:\n{self.console}"
-            time.sleep(0.05)
+            time.sleep(0.2)  # to look costs as much time as the app takes for it
 
     def export(self, *kinds: str) -> None:
         """Run timers and wait until all that they planned is done."""

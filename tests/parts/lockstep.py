@@ -1,4 +1,8 @@
-"""Runs workers one step at a time, in every order that their steps can have."""
+"""Runs workers one step at a time, in every order that their steps can have.
+
+Of orders that differ only in which of two neighbouring steps comes first, neither of which can tell, one is
+enough: both read, or they are about different blobs.
+"""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +16,10 @@ Worker = Callable[[Interfere], object]
 PATIENCE = 10.0
 """Seconds after which a step is taken to hang."""
 
+_LISTINGS = {"list", "names"}
+_READS = {"head", "read"} | _LISTINGS
+_OF_ONE_BLOB = {"head", "read", "stage", "commit", "write", "delete"}
+
 
 class _Thread:
     """A worker on a thread of its own that stops before every step until it is let go."""
@@ -21,6 +29,8 @@ class _Thread:
         self._go = threading.Semaphore(0)
         self._parked = threading.Semaphore(0)
         self.done = False
+        self.next = ""
+        """The name of the step before which it stops."""
         self.result: object = None
         threading.Thread(target=self._run, daemon=True).start()
         self._await()
@@ -42,7 +52,8 @@ class _Thread:
             self.done = True
             self._parked.release()
 
-    def _step(self, _name: str, act: Act) -> Any:
+    def _step(self, name: str, act: Act) -> Any:
+        self.next = name
         self._parked.release()
         assert self._go.acquire(timeout=PATIENCE), "nobody lets this worker go on"
         return act()
@@ -58,11 +69,23 @@ def interleavings(begin: Callable[[], Sequence[Worker]]) -> Iterator[tuple[str, 
         prefix = unexplored.pop()
         threads = [_Thread(worker) for worker in begin()]
         order: list[int] = []
+        last, done = 0, ""
         while running := [number for number, thread in enumerate(threads) if not thread.done]:
-            known = len(order) < len(prefix)
-            chosen = prefix[len(order)] if known else running[0]
-            if not known:
-                unexplored += [[*order, other] for other in running[1:]]
+            if len(order) < len(prefix):
+                chosen = prefix[len(order)]
+            else:
+                told = [each for each in running if each >= last or not _commute(threads[each].next, done)]
+                chosen, *others = told or running
+                unexplored += [[*order, other] for other in others]
+            last, done = chosen, threads[chosen].next
             order.append(chosen)
             threads[chosen].advance()
         yield "".join("AB"[number] for number in order), [thread.result for thread in threads]
+
+
+def _commute(one: str, other: str) -> bool:
+    """Whether it makes no difference which of two steps comes first, by their names."""
+    (first, _, what), (second, _, where) = one.partition(" "), other.partition(" ")
+    if {first, second} <= _READS:
+        return True
+    return {first, second} <= _OF_ONE_BLOB and what != where
