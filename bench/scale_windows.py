@@ -37,7 +37,7 @@ Deed = Callable[[World], Any]
 
 def run(*, tiny: bool = False) -> Iterator[Line]:
     """Plan and audit over many windows, of an hour and of five minutes."""
-    count = 20_000 if tiny else 100_000
+    count = 6_000 if tiny else 100_000
     for length in ("5m",) if tiny else ("1h", "5m"):
         stored = world_of_windows(count, length)
         running = _settled(stored)

@@ -13,7 +13,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from local.environment import ROOT, RUN, TEST, current_interpreter, ensure_environment, find_interpreter
+from local.environment import (
+    ROOT,
+    RUN,
+    TEST,
+    Interpreter,
+    current_interpreter,
+    ensure_environment,
+    find_interpreter,
+)
 from local.progress import StepError, say
 
 SECOND_VERSION = (3, 13)
@@ -26,6 +34,12 @@ ABOUT_RULES = (
 )
 """Long tests of what the services and our rules are rather than of Python: of two Pythons, the second runs
 them."""
+
+ABOUT_TOOLS = (
+    "tests/host",
+    *("tests/test_azurite.py", "tests/test_demo.py", "tests/test_dev.py", "tests/test_kusto_parser.py"),
+)
+"""Long tests of what runs on a developer's machine only: of two Pythons, the first runs them."""
 
 TEST_WORKERS = 2
 """Test processes. Each has an Azurite and hosts of its own: more would need more than a laptop has."""
@@ -140,23 +154,27 @@ def _lint(python: Path) -> int:
 def _test(arguments: Sequence[str]) -> int:
     """Lint, the tests on this Python, and the tests on `SECOND_VERSION`; all of them in any case.
 
-    Without arguments of pytest's, the first of two Pythons leaves out `ABOUT_RULES`.
+    Without arguments of pytest's, the first of two Pythons leaves out `ABOUT_RULES`, and the second
+    `ABOUT_TOOLS`.
     """
     python = _environment(TEST)
     _install_npm_packages(python)
     here = current_interpreter()
     second = find_interpreter(SECOND_VERSION) if here.version != SECOND_VERSION else None
-    left_out = [] if second is None or arguments else [f"--ignore={folder}" for folder in ABOUT_RULES]
+    mine, others = ([f"--ignore={each}" for each in left_out] for left_out in (ABOUT_RULES, ABOUT_TOOLS))
+    if second is None or arguments:
+        mine = others = []
     if "-n" not in arguments:
         arguments = ["-n", str(TEST_WORKERS), *arguments]
     results = {"lint": _lint(python)}
-    pytest = ["-m", "pytest", *arguments]
-    results[f"pytest on {here.name}"] = _section(
-        f"pytest on Python {here.name}", [python, *pytest, *left_out]
-    )
+
+    def test(interpreter: Interpreter, path: Path, left_out: Sequence[str]) -> None:
+        title = f"pytest on Python {interpreter.name}"
+        results[title] = _section(title, [path, "-m", "pytest", *arguments, *left_out])
+
+    test(here, python, mine)
     if second is not None:
-        other = ensure_environment(ROOT / f".venv-{second.name}", second, TEST)
-        results[f"pytest on {second.name}"] = _section(f"pytest on Python {second.name}", [other, *pytest])
+        test(second, ensure_environment(ROOT / f".venv-{second.name}", second, TEST), others)
     failed = [name for name, code in results.items() if code != 0]
     if failed:
         say(f"\nFAILED: {', '.join(failed)}")

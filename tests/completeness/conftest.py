@@ -17,12 +17,20 @@ MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorld]:
-    """Make a world; keyword arguments change the stand-in cloud's options."""
+def make_world(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeWorld]:
+    """Make a world; keyword arguments change the stand-in cloud's options.
+
+    Its storage is Azurite in tests that use the fixture of this name, and in memory in others.
+    """
+    azurite: Azurite | None = None
+    if "azurite" in request.fixturenames:
+        azurite = request.getfixturevalue("azurite")
     with contextlib.ExitStack() as worlds:
 
         def make(**changes: Any) -> World:
-            world = World(tmp_path, azurite, monkeypatch.setenv, replace(options(), **changes))
+            world = World(tmp_path, azurite, monkeypatch, replace(options(), **changes))
             return worlds.enter_context(world)
 
         yield make

@@ -13,6 +13,8 @@ from shared.errors import OriginError
 from tests.completeness.truth import Row
 from tests.completeness.world import World, at, spread
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 NARROW = "project TimeGenerated, EventRecordId"
 
 

@@ -8,6 +8,8 @@ from local.cloud import INGESTION_TIME
 from local.compare import ticks
 from tests.completeness.world import World, at, small_pages_of
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 EDGE_TICKS = (-2, -1, 0, 1, 2)
 EDGES = [ticks(at(hour)) + tick for hour in ("10:00", "11:00", "12:00") for tick in EDGE_TICKS]
 """Around the first and the last edge some rows are outside; around the middle one none is."""

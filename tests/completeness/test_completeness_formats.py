@@ -20,6 +20,8 @@ from tests.completeness.test_completeness_types import extremes
 from tests.completeness.truth import Timed
 from tests.completeness.world import Table, World, answering, at, small_pages_of
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 EVERY_FORMAT = pytest.mark.parametrize("format_", ["csv", "csv.gz", "parquet"])
 COLUMNS = ["id", "activityDateTime", "activityDisplayName", "category", "correlationId", "loggedByService",
            "operationType", "result", "resultReason", "record"]  # fmt: skip

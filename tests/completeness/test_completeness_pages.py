@@ -18,6 +18,8 @@ from shared.staging import Staging
 from tests.completeness.truth import decode
 from tests.completeness.world import World, at, intercept, small_pages_of
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 
 @dataclass
 class Wire:

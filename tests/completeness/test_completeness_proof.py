@@ -8,6 +8,8 @@ from local.compare import ticks
 from shared.errors import BadRequestError, NotFoundError
 from tests.completeness.world import World, at, spread
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 RANGE = (at("10:00"), at("12:00"))
 FLIPPED = 10
 

@@ -15,6 +15,8 @@ from tests.completeness.conftest import MakeWorld
 from tests.completeness.truth import decode, multiset
 from tests.completeness.world import Table, World, answering, at
 
+pytestmark = pytest.mark.usefixtures("azurite")
+
 EVERY_FORMAT = pytest.mark.parametrize("format_", ["jsonl", "jsonl.gz", "jsonl.zst"])
 
 ODD_TEXTS = {

@@ -1,6 +1,8 @@
-"""The app's parts, put together as they run, between a real Azurite and a stand-in cloud, on a clock of ours.
+"""The app's parts, put together as they run, between storage and a stand-in cloud, on a clock of ours.
 
 Messages are carried out one after the other, as the queue would hand them over; nothing waits for real time.
+Storage is Azurite where tests are about what is stored, and in memory where they are about what is asked for:
+`tests/parts/test_container.py` holds the one to what the other does.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from local.azurite import Azurite
 from local.cloud import Cloud, Limits, Options
 from local.cloud.tables import TABLES
 from local.compare import SECOND, instant, ticks
+from shared import wiring
 from shared.auditor import BackfillBody, VerifyBody, read_range
 from shared.clouds import Api
 from shared.errors import ExportError
@@ -30,6 +33,7 @@ from shared.sources import entra
 from shared.startup import read_settings
 from shared.transport import Transport
 from shared.wiring import App
+from tests.completeness.memory_store import MemoryStore
 from tests.completeness.truth import Landed, Timed, audits_at_source, problems, rows_at_source
 
 MINUTE = 60 * SECOND
@@ -99,25 +103,29 @@ class World:
     def __init__(
         self,
         folder: Path,
-        azurite: Azurite,
-        set_environment: Callable[[str, str], None],
+        azurite: Azurite | None,
+        patch: pytest.MonkeyPatch,
         options: Options,
     ) -> None:
+        """Without Azurite the containers are in memory."""
         self.folder = folder
         self.clock = WorldClock()
         self.cloud = Cloud(options, folder / "cloud", self.clock.unix)
         self.container = f"world-{uuid.uuid4().hex[:12]}"
-        self.blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
+        self._memory = MemoryStore()
+        self._connection = azurite.connection_string if azurite else None
+        self.blobs: Any = self._memory
+        if azurite:
+            self.blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
         self.data = self.blobs.get_container_client(self.container)
         self.state = self.blobs.get_container_client(f"{self.container}-state")
-        self._storage = azurite.connection_string
-        self._set_environment = set_environment
+        self._patch = patch
         self._app: App | None = None
 
     def __enter__(self) -> Self:
         self.cloud.__enter__()
-        self._set_environment("REQUESTS_CA_BUNDLE", str(self.cloud.ca_file))
-        self._set_environment("NO_PROXY", "127.0.0.1")
+        self._patch.setenv("REQUESTS_CA_BUNDLE", str(self.cloud.ca_file))
+        self._patch.setenv("NO_PROXY", "127.0.0.1")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -138,12 +146,14 @@ class World:
         environment = {
             **self.cloud.environment(),
             "EXPORT_GRAPH_REQUESTS": "999",
-            "AzureWebJobsStorage": self._storage,
+            "AzureWebJobsStorage": self._connection or "UseDevelopmentStorage=true",
             "EXPORT_CONTAINER": self.container,
             **settings,
         }
         read = read_settings(environment, self.folder)
         assert not read.problems, read.problems
+        if self._connection is None:
+            self._patch.setattr(wiring, "BlobStore", lambda *_: self._memory)
         self._app = App(read, self.clock)
 
     def table(self, name: str = "events", **keys: object) -> str:

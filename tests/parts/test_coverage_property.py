@@ -210,7 +210,7 @@ def _reads(world: World) -> list[tuple[Any, list[str]]]:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_every_wanted_tick_is_stored_once(case: Case) -> None:
     """Random reconfigurations, backfills, crashes, losses and repetitions leave neither a gap nor a double.
