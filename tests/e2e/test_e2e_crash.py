@@ -108,7 +108,7 @@ def _run_until_dead(world: World, source: str, step: int, counted: str, app_dir:
         app = Running(world, process.started())
         with contextlib.suppress(requests.ConnectionError):  # dead before it could answer
             app.start_timer(source)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while process.process.poll() is None:
             if "Executed 'Functions.export_" in process.text and world.queued() == 0:
                 break

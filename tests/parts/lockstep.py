@@ -74,6 +74,7 @@ def interleavings(begin: Callable[[], Sequence[Worker]]) -> Iterator[tuple[str, 
             if len(order) < len(prefix):
                 chosen = prefix[len(order)]
             else:
+                # Who might as well have gone before the last step does so in an order that comes up anyway.
                 told = [each for each in running if each >= last or not _commute(threads[each].next, done)]
                 chosen, *others = told or running
                 unexplored += [[*order, other] for other in others]
