@@ -34,6 +34,8 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    # Shells have what they start in the background ignore it, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.name != "nt":
         signal.signal(signal.SIGURG, lambda *_: None)
     threading.Thread(target=_end_with_parent, daemon=True).start()

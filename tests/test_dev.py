@@ -234,22 +234,27 @@ def test_what_is_imported_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert child.stdout == "True\n"
 
 
-@pytest.mark.parametrize("unnoticed", [False, pytest.param(True, marks=NO_SIGNALS_ON_WINDOWS)])
-def test_a_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path, unnoticed: bool) -> None:
+@pytest.mark.parametrize(
+    "signal_is",
+    ["heard", *(pytest.param(each, marks=NO_SIGNALS_ON_WINDOWS) for each in ("unnoticed", "ignored"))],
+)
+def test_a_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path, signal_is: str) -> None:
     """A tethered module gets what Ctrl-C would give it and can tidy up.
 
-    Also where the signal finds it just before it waits, which is as if another thread had taken the signal.
+    Also where the signal finds it just before it waits, which is as if another thread had taken the signal,
+    and where a shell has it ignore the signal, as what runs in the background does.
     """
     masked = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
     (tmp_path / "sleeper.py").write_text(
-        (masked if unnoticed else "") + "import time\n"
+        (masked if signal_is == "unnoticed" else "") + "import time\n"
         "try:\n    print('up', flush=True)\n    time.sleep(600)\n"
         "except KeyboardInterrupt:\n    print('tidy')\n",
         encoding="utf-8",
     )
     seen: list[str | None] = []
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
-    argv = [sys.executable, "-m", "local.tethered", "sleeper"]
+    shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if signal_is == "ignored" else []
+    argv = [*shell, sys.executable, "-m", "local.tethered", "sleeper"]
     with Child(argv, cwd=tmp_path, env=environ, on_line=seen.append) as child:
         deadline = time.monotonic() + 20
         while "up" not in seen:
