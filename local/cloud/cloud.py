@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import trustme
-
 from local.cloud import arm, control
 from local.cloud.aad_graph import AadGraph
 from local.cloud.activities import TIMES, made_up_activities
@@ -23,7 +21,7 @@ from local.cloud.entra_id import EntraId
 from local.cloud.faults import Fault, Faults
 from local.cloud.front import Front, Service
 from local.cloud.graph import Graph
-from local.cloud.identity import Identity
+from local.cloud.identity import Identity, certificates
 from local.cloud.legacy_search import LegacySearch
 from local.cloud.log_analytics import LogAnalytics
 from local.cloud.managed_identity import PATH as MANAGED_IDENTITY_PATH
@@ -58,11 +56,10 @@ class Cloud:
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self.ca_file = self._folder.resolve() / "ca.pem"
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(self.ca_file)
+        certificates().authority.cert_pem.write_to_path(self.ca_file)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(self._tls)
-        self.identity = Identity.make(self.options.seed, self._folder.resolve(), authority)
+        certificates().of_server.configure_cert(self._tls)
+        self.identity = Identity.make(self.options.seed, self._folder.resolve())
         self.tenant_id = self.identity.tenant_id
         self.client_id = self.identity.client_id
         self.client_secret = self.identity.client_secret

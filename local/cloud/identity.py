@@ -1,5 +1,6 @@
 """Who may ask for tokens: the made-up tenant, its app registration, and how the app proves itself."""
 
+import functools
 import secrets
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,24 @@ def made_up_uuid(random: Random) -> str:
 
 
 @dataclass(frozen=True)
+class Certificates:
+    """An authority, and the certificates it has issued: to the stand-in's server, and to the app."""
+
+    authority: trustme.CA
+    of_server: trustme.LeafCert
+    of_app: trustme.LeafCert
+
+
+@functools.cache
+def certificates() -> Certificates:
+    """The certificates of all clouds in this process: an RSA key takes longer to make than all else."""
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1", "localhost")
+    app = authority.issue_cert("exporter.stand-in.local", key_type=trustme.KeyType.RSA)
+    return Certificates(authority, server, app)
+
+
+@dataclass(frozen=True)
 class Identity:
     """The tenant and its one app registration; ids follow from the seed, secrets are new at every start."""
 
@@ -38,13 +57,12 @@ class Identity:
     identity_header: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @classmethod
-    def make(cls, seed: int, folder: Path, authority: trustme.CA) -> "Identity":
+    def make(cls, seed: int, folder: Path) -> "Identity":
         """Make the ids, and write the files that prove the app's identity to `folder`."""
         random = Random(f"identity {seed}")  # noqa: S311 (made-up ids, not secrets)
         tenant_id, client_id, workspace_id, foreign, subscription = (made_up_uuid(random) for _ in range(5))
         certificate_file, federated_token_file = folder / "client.pem", folder / "federated_token"
-        certificate = authority.issue_cert("exporter.stand-in.local", key_type=trustme.KeyType.RSA)
-        certificate.private_key_and_cert_chain_pem.write_to_path(certificate_file)
+        certificates().of_app.private_key_and_cert_chain_pem.write_to_path(certificate_file)
         federated_token_file.write_text(secrets.token_urlsafe(48), encoding="ascii")
         group = f"/subscriptions/{subscription}/resourceGroups/monitoring"
         return cls(

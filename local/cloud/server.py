@@ -21,6 +21,7 @@ import msgspec
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 60
+_LOOK_SECONDS = 0.01  # how often a server looks whether it is to end
 _COMPRESS_FROM = 1_000
 
 
@@ -100,7 +101,8 @@ class Server:
         self._listener = _Listener(("127.0.0.1", port), handle, scheme, tls, date_offset)
         self.port: int = self._listener.server_address[1]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
+        serve = self._listener.serve_forever
+        self._thread = threading.Thread(target=serve, args=(_LOOK_SECONDS,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
