@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 from local.azurite import Azurite
 from local.environment import ROOT
 from tests.processes import free_port
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What the tests start would inherit that, and not hear Ctrl-C: so it is where they run in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ class Engine:
         return Response(200, {}, json.dumps(answer).encode())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(PIPELINES),
     st.sampled_from(["ingestion_time", "TimeGenerated"]),

@@ -17,6 +17,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seeds" in metafunc.fixturenames:
         first: int = metafunc.config.getoption("seed", None) or 0
         given: int | None = metafunc.config.getoption("cases", None)
-        end = first + (300 if given is None else given)
+        end = first + (200 if given is None else given)
         parts = [range(start, min(start + AT_ONCE, end)) for start in range(first, end, AT_ONCE)]
         metafunc.parametrize("seeds", parts, ids=[f"from {part.start}" for part in parts])
