@@ -17,12 +17,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import msgspec
-import trustme
 from isal import igzip
 
 from bench.answers import Answers, numbers
 from local.cloud.entra_id import EntraId
-from local.cloud.identity import Identity
+from local.cloud.identity import Identity, certificates
 from local.cloud.server import Answer, Request, Server, json_answer
 from local.cloud.tokens import Tokens
 from shared.windows import HOUR, parse_instant
@@ -76,11 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop: SimpleQueue[int] = SimpleQueue()  # safe in a signal handler, as an Event is not
     signal.signal(signal.SIGINT, lambda number, _: stop.put(number))
 
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(chosen.folder / "ca.pem")
+    certificates().authority.cert_pem.write_to_path(chosen.folder / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    identity = Identity.make(1, chosen.folder, authority)
+    certificates().of_server.configure_cert(tls)
+    identity = Identity.make(1, chosen.folder)
     entra_id = EntraId(identity, Tokens(identity.tenant_id, 3600, time.time), time.time)
     canned = Canned(chosen.rows_per_hour, chosen.latency, half_pair=chosen.half_pair)
     server = Server(_handler(entra_id, canned), 0, tls)

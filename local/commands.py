@@ -31,6 +31,7 @@ ABOUT_RULES = (
     *("tests/cloud", "tests/completeness", "tests/e2e", "tests/model", "tests/parts"),
     *("tests/test_bench.py", "tests/test_scale_model.py", "tests/test_demo_client.py"),
     *("tests/test_run.py", "tests/test_run_prepared.py", "tests/test_run_scripts.py"),
+    *("tests/unit/test_generated_kql.py", "tests/unit/test_kql_guard.py"),
 )
 """Long tests of what the services and our rules are rather than of Python: of two Pythons, the second runs
 them."""
