@@ -16,8 +16,7 @@ Worker = Callable[[Interfere], object]
 PATIENCE = 10.0
 """Seconds after which a step is taken to hang."""
 
-_LISTINGS = {"list", "names"}
-_READS = {"head", "read"} | _LISTINGS
+_READS = {"head", "read", "list", "names"}
 _OF_ONE_BLOB = {"head", "read", "stage", "commit", "write", "delete"}
 
 
