@@ -306,12 +306,13 @@ def _gives_parameters(client: Client) -> None:
 def _says_how_much_and_of_when(client: Client) -> None:
     """`top` and `total` count, and each way to say a time gives the same rows."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    start, end = (f"{hour - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (9, 1))
+    first, last = hour - timedelta(hours=9), hour - timedelta(hours=1)
+    start, end = (f"{bound:%Y-%m-%dT%H:%M:%SZ}" for bound in (first, last))
     spans = ({"timespan": f"{start}/{end}"}, {"timespan": f"{start}/PT8H"}, {"timespan": f"PT8H/{end}"})
     found = [sorted(client.rows(EVENTS, **span)) for span in (*spans, {"start": start, "end": end})]
     assert found[0]
     assert all(rows == found[0] for rows in found)
-    assert all(start <= time_ <= end for time_, _ in found[0])
+    assert all(first <= datetime.fromisoformat(time_) <= last for time_, _ in found[0])
     answer = client.json("POST /api/query", {"query": EVENTS, "start": start, "end": end, "top": 2})
     assert (answer["returned"], answer["total"], answer["truncated"]) == (2, len(found[0]), True)
     assert len(client.rows(EVENTS, start=start, end=end, top=450_000)) == len(found[0])
