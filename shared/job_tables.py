@@ -229,8 +229,9 @@ class JobTables:
     def check_access(self, deadline: float) -> None:
         """Raise DeniedError where the app may not ask how jobs end: what they find would be paid for in vain.
 
-        It asks, once, for an operation that there is not. Access is checked first, so that any answer but a
-        refusal says that there is access.
+        It asks, once, for an operation that there is not. Access is checked first, so that it is there where
+        the service finds fault with the request itself. Raises ServiceError where it did not get so far, as
+        when it is overloaded: that says nothing.
         """
         if self._may_ask:
             return
@@ -238,7 +239,7 @@ class JobTables:
         try:
             self._ask(request, self._needs_status)
         except ServiceError as error:
-            if isinstance(error, DeniedError):
+            if isinstance(error, DeniedError) or error.retryable or error.status >= 500:
                 raise
         self._may_ask = True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import DeniedError, NoRoomError, ProtocolError, ServiceError
+from shared.errors import DeniedError, NoRoomError, ProtocolError, ServiceError, TransportError
 from shared.job_tables import JobTable, JobTables, Operation
 from shared.model import Response
 from shared.windows import MINUTE, SECOND, parse_instant
@@ -205,9 +205,9 @@ def test_an_operation_may_be_forgotten() -> None:
         assert found.operation(SILENT, "/address", 9.0) is None
 
 
-@pytest.mark.parametrize("answer", [NOTHING, service_error(400), service_error(500), {"status": "Succeeded"}])
+@pytest.mark.parametrize("answer", [NOTHING, service_error(400), service_error(410), {"status": "Succeeded"}])
 def test_access_to_operations_is_checked_once(answer: object) -> None:
-    """With one that there is not; any answer but a refusal says that they may be asked for."""
+    """With one that there is not; an answer about the operation itself says that they may be asked for."""
     found, send = tables({"location": "westeurope"}, answer)
     found.check_access(9.0)
     found.check_access(9.0)
@@ -230,6 +230,25 @@ def test_a_refusal_of_operations_names_the_action_and_its_scope(status: int) -> 
     found.check_access(9.0)
     with pytest.raises(DeniedError, match=needs):
         found.operation(SILENT, "/address", 9.0)
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        service_error(429, retryable=True),
+        service_error(500),
+        service_error(503, retryable=True),
+        TransportError("broke off"),
+    ],
+)
+def test_an_answer_that_says_nothing_is_not_taken_for_access(passing: Exception) -> None:
+    """It is let out, so that no job is started on it, and the next check asks again."""
+    found, _ = tables({"location": "westeurope"}, passing, service_error(403))
+    with pytest.raises(type(passing)) as caught:
+        found.check_access(9.0)
+    assert caught.value is passing
+    with pytest.raises(DeniedError):
+        found.check_access(9.0)
 
 
 CALLS: dict[str, Callable[[JobTables], object]] = {
