@@ -23,7 +23,8 @@ found too much, so halves take its place; ``dropped``: its table is deleted, and
 class Entry(msgspec.Struct, frozen=True):
     """One job: its table, its window, when it was started, and since when it is in its state.
 
-    ``failed_at`` is when it, and those that had its name before it, failed.
+    ``failed_at`` is when it, and those that had its name before it, failed; ``started_before`` when those
+    before it were started. Both have the last 24 hours alone.
     """
 
     table: str
@@ -34,6 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     state_since: str
     operation: str | None = None
     failed_at: tuple[str, ...] = ()
+    started_before: tuple[str, ...] = ()
 
     @property
     def started(self) -> int:
@@ -47,7 +49,15 @@ class Entry(msgspec.Struct, frozen=True):
 
     def failures(self, now: int) -> list[int]:
         """Return when (ticks) jobs of this name failed within the last 24 hours, oldest first."""
-        return sorted(at for each in self.failed_at if now - (at := parse_instant(each)) < DAY)
+        return _within_a_day(self.failed_at, now)
+
+    def starts(self, now: int) -> list[int]:
+        """Return when (ticks) jobs of this name were started within the last 24 hours, oldest first."""
+        return _within_a_day([*self.started_before, self.started_at], now)
+
+
+def _within_a_day(instants: Iterable[str], now: int) -> list[int]:
+    return sorted(at for each in instants if now - (at := parse_instant(each)) < DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +87,18 @@ class JobLedger:
         return [each.entry for each in kept if each is not None]
 
     def begin(self, table: str, window: Window) -> None:
-        """Write down that a job is about to be started, before it is."""
+        """Write down that a job is about to be started, before it is.
+
+        One of its name that was started before still counts, but not one that was only about to be.
+        """
         kept = self._read(self._name(table))
-        now = format_instant(self._clock.now())
-        start, end = format_instant(window.start), format_instant(window.end)
-        failed_at = kept.entry.failed_at if kept else ()
-        entry = Entry(table, start, end, "starting", now, now, failed_at=failed_at)
+        tick = self._clock.now()
+        now, start, end = (format_instant(each) for each in (tick, window.start, window.end))
+        failed_at, before = (kept.entry.failed_at, kept.entry.started_before) if kept else ((), ())
+        if kept and kept.entry.state != "starting":
+            before = (*before, kept.entry.started_at)
+        before = tuple(format_instant(each) for each in _within_a_day(before, tick))
+        entry = Entry(table, start, end, "starting", now, now, failed_at=failed_at, started_before=before)
         self._write(entry, kept.etag if kept else None)
 
     def mark(self, table: str, state: State, operation: str | None = None) -> None:
@@ -155,5 +171,5 @@ def swept(entries: Iterable[Entry], tables: Collection[str], now: int) -> Iterat
 
 
 def started_today(entries: Iterable[Entry], now: int) -> int:
-    """Return how many jobs were started within the last 24 hours."""
-    return sum(now - entry.started < DAY for entry in entries)
+    """Return how many jobs were started within the last 24 hours, several by one name too."""
+    return sum(len(entry.starts(now)) for entry in entries)

@@ -154,3 +154,26 @@ def test_todays_jobs_are_those_of_24_hours() -> None:
     assert started_today(jobs.all(), clock.now()) == 2
     clock.advance("2h")
     assert started_today(jobs.all(), clock.now()) == 1
+
+
+def test_todays_jobs_are_all_that_were_started_by_one_name() -> None:
+    """What failed, or was thrown away, is a job each time that it is started; what never began is none."""
+    clock = FakeClock()
+    jobs = ledger(clock=clock)
+    for _ in range(2):
+        jobs.begin("A_SRCH", WINDOW)
+        jobs.mark("A_SRCH", "running")
+        clock.advance("1h")
+        jobs.fail("A_SRCH")
+    jobs.begin("A_SRCH", WINDOW)
+    clock.advance("1h")
+    jobs.begin("A_SRCH", WINDOW)
+    jobs.mark("A_SRCH", "dropped")
+    clock.advance("1h")
+    jobs.begin("A_SRCH", WINDOW)
+    assert started_today(jobs.all(), clock.now()) == 4
+    clock.advance("20h")
+    assert started_today(jobs.all(), clock.now()) == 3
+    jobs.begin("A_SRCH", WINDOW)
+    (entry,) = jobs.all()
+    assert len(entry.started_before) == 2

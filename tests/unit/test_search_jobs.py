@@ -382,6 +382,20 @@ def test_a_job_that_keeps_failing_is_paid_for_three_times_a_day() -> None:
     assert world.read_at_last() == 10
 
 
+def test_jobs_that_failed_count_among_those_of_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service counts each that was started, whatever became of it and whichever name it had."""
+    monkeypatch.setattr(job_runner, "A_DAY", 3)
+    world = World()
+    world.service.status = "Failed"
+    for _ in range(3):
+        with pytest.raises(ServiceError, match="Odd"):
+            world.read()
+    world.service.status = "Succeeded"
+    with pytest.raises(NoRoomError, match="3 search jobs were started"):
+        world.read(since=1)
+    assert len(world.service.found) == 3
+
+
 def test_room_that_is_not_there_does_not_wipe_out_failures() -> None:
     """A job that could not be started leaves what is known as it was."""
     world = World()
