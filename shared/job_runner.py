@@ -16,7 +16,7 @@ from shared.errors import (
     NotSettledError,
     ServiceError,
 )
-from shared.job_ledger import Entry, JobLedger, started_today, swept
+from shared.job_ledger import Entry, JobLedger, State, started_today, swept
 from shared.job_tables import JobTable, JobTables, Operation
 from shared.model import Reading, Tools, Window
 from shared.polling import Patience, Waiting, poll
@@ -97,7 +97,7 @@ class JobRunner:
     def _jobs(self, window: Window, reading: Reading, until: float) -> Iterator[Found]:
         """Yield the finished jobs with a window's rows; where one found too many, those of its halves."""
         name = table_name(self._search, window, reading.since)
-        if not self._is_split(name):
+        if not self._is(name, "split"):
             self._start(name, window, reading)
             rows = self._finished(name, window, until, reading.deadline)
             if rows < self._search.limit:
@@ -113,9 +113,9 @@ class JobRunner:
         for half in halves(window):
             yield from self._jobs(half, reading, until)
 
-    def _is_split(self, name: str) -> bool:
+    def _is(self, name: str, state: State) -> bool:
         entry = self._ledger.get(name)
-        return entry is not None and entry.state == "split"
+        return entry is not None and entry.state == state
 
     def _start(self, name: str, window: Window, reading: Reading) -> None:
         """Start a job, unless another attempt has."""
@@ -199,16 +199,22 @@ class JobRunner:
         """Return how many rows a job found, once it is over; its limit where it was ended there.
 
         One that was ended otherwise before it was done, as by somebody who cancelled it, has failed, though
-        its table and its operation may both say that it succeeded: only its progress tells.
+        its table and its operation may both say that it succeeded: only its progress tells. Where neither its
+        progress is known nor its operation, as some days later, it may have failed unseen, and counts as one
+        that did; unless it was found whole before.
         """
         table, operation = poll(lambda: self._look(name, deadline), self._clock, until, PATIENCE)
         if operation is not None and operation.is_cut_off:
             return self._search.limit
         told: list[JobTable | Operation] = [table] if operation is None else [table, operation]
         rows = next((each.ingested for each in told if each.ingested is not None), None)
-        progress = min((each.progress for each in told if each.progress is not None), default=_ALL)
-        if progress < _ALL and (rows is None or rows < self._search.limit):
-            self._fail(name, "Incomplete", f"it ended when {progress:g} % of it were done", deadline)
+        if rows is None or rows < self._search.limit:
+            progress = min((each.progress for each in told if each.progress is not None), default=None)
+            if progress is not None and progress < _ALL:
+                self._fail(name, "Incomplete", f"it ended when {progress:g} % of it were done", deadline)
+            told_whole = progress is not None or (operation is not None and operation.has_succeeded)
+            if not told_whole and not self._is(name, "done"):
+                self._fail(name, "Unknown", "nothing says any more whether it came to its end", deadline)
         self._ledger.mark(name, "done")
         return self._counted(name, window, deadline) if rows is None else rows
 

@@ -115,6 +115,11 @@ class Operation:
         return self.status.lower() in {"failed", "canceled", "cancelled"}
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether it says so itself: of one that gives no status there is no telling."""
+        return self.status.lower() == "succeeded"
+
+    @property
     def is_cut_off(self) -> bool:
         """Whether the job ended at its limit: "aborts the job with a status of partial success"."""
         return "partial" in self.status.lower()

@@ -176,6 +176,28 @@ def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str,
     assert len(puts(world)) >= 2 * len(names)
 
 
+def test_a_cancelled_job_whose_operation_is_forgotten_is_not_taken_for_a_whole_one(world: World) -> None:
+    """Its table, which says no progress, succeeded, and nothing tells that half of the rows are missing."""
+    world.cloud.set_limits(job_seconds=1800.0, job_shape="recorded")
+    world.start(job(world))
+    world.drain()
+    names = left(world)
+    assert names
+    send = world.app._tools.connect("arm")
+    (workspace,) = world.cloud.workspace_resource_ids
+    for name in names:
+        send(Request("POST", f"{workspace}/tables/{name}/cancelSearch?api-version=2022-10-01", b""))
+    world.cloud.fail("resource_manager", "404", path="operationstatuses", count=None)
+    for _ in range(3):
+        world.pass_time(2)
+        world.drain()
+    assert world.landed() == []
+    world.cloud.clear_faults()
+    world.cloud.set_limits(job_seconds=0.0)
+    run(world, hours=6)
+    world.check(source(world), end="12:00")
+
+
 FAULTS = ["500", "429", "drop", "truncate"]
 
 

@@ -42,7 +42,7 @@ class Service:
     its rows the query API shows (None: all). A job that is started now ends at ``progress`` (percent), and
     its operation with ``status``; ``counts`` is where its numbers are. ``lost`` are methods whose next answer
     is lost on its way. While it ``keeps`` tables none is deleted. While it is ``closed`` nobody may ask for
-    operations.
+    operations; while it ``forgets`` it knows none.
     """
 
     def __init__(self, clock: FakeClock, rows: list[int]) -> None:
@@ -54,6 +54,7 @@ class Service:
         self.status = "Succeeded"
         self.progress = 100.0
         self.closed = False
+        self.forgets = False
         self.lost: list[str] = []
         self.keeps = False
         self.tables: dict[str, dict[str, Any]] = {}
@@ -111,7 +112,7 @@ class Service:
     def _operation(self, name: str) -> Response:
         if self.closed:
             raise service_error(403)
-        if name not in self.tables:
+        if self.forgets or name not in self.tables:
             raise service_error(404)
         told = self._statistics(name) if self.counts == "operation" else {}
         return self._answer({"status": self.status, "error": {"code": "Odd"}, "properties": told})
@@ -277,6 +278,53 @@ def test_a_job_ended_at_its_limit_is_halved_however_far_it_came() -> None:
     world.service.looks, world.service.progress = 1, 100.0  # as its halves are to end
     assert world.read_at_last() == 10
     assert len(world.service.found) == 3
+
+
+@pytest.mark.parametrize("silent", ["forgotten", "without a status"])
+@pytest.mark.parametrize("counts", ["operation", "nowhere"])
+def test_a_job_of_whose_end_nothing_tells_is_thrown_away(counts: str, silent: str) -> None:
+    """The app stopped while it ran, and it failed: its table succeeded, and its operation is gone since."""
+    world = World()
+    world.service.counts, world.service.looks = counts, 40
+    with pytest.raises(NotReadyError):
+        world.read()
+    (table,) = world.service.tables.values()
+    table["count"] = table["progress"] = 4
+    world.clock.advance("49h")
+    world.service.looks = 1
+    if silent == "forgotten":
+        world.service.forgets = True
+    else:
+        world.service.counts, world.service.status = "nowhere", ""
+    with pytest.raises(ServiceError, match="nothing says") as caught:
+        world.read_at_last()
+    assert not caught.value.retryable
+    assert world.service.tables == {}
+    world.service.forgets, world.service.counts, world.service.status = False, counts, "Succeeded"
+    assert world.read_at_last() == 10
+    assert len(world.service.found) == 2
+
+
+def test_a_table_that_was_done_needs_no_operation() -> None:
+    """Its progress says so, however long ago that was."""
+    world = World()
+    world.service.looks = 40
+    with pytest.raises(NotReadyError):
+        world.read()
+    world.service.looks, world.service.forgets = 1, True
+    assert world.read_at_last() == 10
+    assert len(world.service.found) == 1
+
+
+def test_a_job_that_was_found_whole_stays_so_when_its_operation_is_forgotten() -> None:
+    """It is paid for; its rows are counted, as nothing says their number any more."""
+    world = World()
+    world.service.counts, world.service.shown = "operation", 9
+    with pytest.raises(NotReadyError, match="9 of the 10"):
+        world.read()
+    world.service.shown, world.service.forgets = None, True
+    assert world.read_at_last() == 10
+    assert len(world.service.found) == 1
 
 
 def test_no_job_is_paid_for_whose_end_may_not_be_asked() -> None:
