@@ -15,9 +15,12 @@ from shared.windows import DAY, format_instant, parse_instant
 _TABLE_KEPT = 2 * DAY  # a job runs for a day at most, and its rows are read soon after
 _SPLIT_KEPT = 7 * DAY
 
-State = Literal["starting", "running", "done", "split", "dropped"]
+_REFUSED_KEPT = 90 * DAY  # finding it out again takes dozens of jobs, and old rows do not get fewer
+
+State = Literal["starting", "running", "done", "split", "refused", "dropped"]
 """``starting``: its table may be there or not; ``running`` and ``done``: the service has it; ``split``: it
-found too much, so halves take its place; ``dropped``: its table is deleted, and it may be started again."""
+found too much, so halves take its place; ``refused``: the same, and too many parts would; ``dropped``: its
+table is deleted, and it may be started again."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -159,13 +162,13 @@ def swept(entries: Iterable[Entry], tables: Collection[str], now: int) -> Iterat
     """Yield the jobs that are to be forgotten, and deleted where their table is among ``tables``.
 
     ``tables`` are names in lower case of those whose job is over. A job that found too much is remembered
-    for longer, because that spares another one; one that failed, for as long as that counts.
+    for longer, because that spares other ones; one that failed, for as long as that counts.
     """
     for entry in entries:
         if entry.table.lower() in tables:
             longest = _TABLE_KEPT
         else:
-            longest = _SPLIT_KEPT if entry.state == "split" else DAY
+            longest = {"split": _SPLIT_KEPT, "refused": _REFUSED_KEPT}.get(entry.state, DAY)
         if now - entry.started > longest and not entry.failures(now):
             yield entry
 

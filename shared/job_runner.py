@@ -5,7 +5,7 @@ Each attempt finds what earlier ones began, by the names of the tables and by th
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ from shared.job_tables import JobTable, JobTables, Operation
 from shared.model import Reading, Tools, Window
 from shared.polling import Patience, Waiting, poll
 from shared.search_job import Search, halves, job_body, table_name
-from shared.windows import DAY, HOUR, MINUTE, SECOND
+from shared.windows import DAY, HOUR, MINUTE, SECOND, format_instant
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,10 @@ PATIENCE = Patience(first=2.0, most=20.0, total=90.0, again=120.0)
 RUNNING, TABLES, A_DAY = 5, 180, 180
 """Jobs at one time, tables of jobs, and jobs in 24 hours, beyond which none is started. A workspace may have
 10, 200 and 200, and not only from us."""
+
+PARTS = 16
+"""Parts of a window, of a job each, beyond which it is refused: the tables of all are held until the last job
+is over, and then read at once."""
 
 VISIBLE = HOUR
 """How long after a job its rows may take to show; those that do not by then will not come."""
@@ -68,19 +72,20 @@ class JobRunner:
     def found(self, reading: Reading) -> list[Found]:
         """Return what the window's job found, or those of its parts, in order of time.
 
-        Raises NotReadyError while a job goes on, and NoRoomError where there is no room for it.
+        Raises NotReadyError while a job goes on, NoRoomError where there is no room for it, and ExportError
+        for a window of too many parts.
         """
+        self._check_parts(reading)
         until = min(reading.deadline, self._clock.monotonic() + PATIENCE.total)
         return list(self._jobs(reading.window, reading, until))
 
     def release(self, reading: Reading) -> None:
         """Delete the tables of the window's jobs. What fails here, the sweep does later."""
         deadline = self._clock.monotonic() + 60.0
-        try:
+        with _left_to_the_sweep():
             for name in self._names(reading.window, reading.since):
-                self._drop(name, deadline)
-        except ExportError as error:
-            _log.warning("the table of a search job is left to be swept: %s", error)
+                with _left_to_the_sweep():
+                    self._drop(name, deadline)
 
     def _names(self, window: Window, since: int) -> Iterator[str]:
         """Yield the tables of the jobs that are known for a window, and for its halves."""
@@ -88,7 +93,7 @@ class JobRunner:
         entry = self._ledger.get(name)
         if entry is None:
             return
-        if entry.state == "split":
+        if entry.state in {"split", "refused"}:
             for half in halves(window):
                 yield from self._names(half, since)
         elif entry.state != "dropped":
@@ -107,11 +112,35 @@ class JobRunner:
             halves(window)  # a tick has none
             self._ledger.mark(name, "split")
             self._tables.delete(name, reading.deadline)
+            self._check_parts(reading)
         for half in halves(window):  # so that both run at one time, if there is room for both
             with contextlib.suppress(NotReadyError):
                 self._start(table_name(self._search, half, reading.since), half, reading)
         for half in halves(window):
             yield from self._jobs(half, reading, until)
+
+    def _splits(self, window: Window, since: int) -> int:
+        """Return how many jobs are known to have found too much, of a window and its parts."""
+        if not self._is(table_name(self._search, window, since), "split"):
+            return 0
+        return 1 + sum(self._splits(half, since) for half in halves(window))
+
+    def _check_parts(self, reading: Reading) -> None:
+        """Raise ExportError for a window of too many parts, once its tables are taken back.
+
+        It is remembered by its name, so that no job is started for it before the export is told otherwise.
+        """
+        name = table_name(self._search, reading.window, reading.since)
+        if not self._is(name, "refused"):
+            if self._splits(reading.window, reading.since) < PARTS:
+                return
+            self._ledger.mark(name, "refused")
+        self.release(reading)
+        start, end = format_instant(reading.window.start), format_instant(reading.window.end)
+        raise ExportError(
+            f"more than {PARTS} search jobs would have to find the rows from {start} to {end}, each fewer "
+            f"than {self._search.limit} of them: give the export a higher limit, or a shorter window"
+        )
 
     def _is(self, name: str, state: State) -> bool:
         entry = self._ledger.get(name)
@@ -271,3 +300,11 @@ class JobRunner:
     def _drop(self, name: str, deadline: float) -> None:
         self._tables.delete(name, deadline)
         self._ledger.mark(name, "dropped")
+
+
+@contextlib.contextmanager
+def _left_to_the_sweep() -> Generator[None]:
+    try:
+        yield
+    except ExportError as error:
+        _log.warning("the table of a search job is left to be swept: %s", error)

@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What an export of this source is told: a ``table`` of a workspace and an optional ``pipeline``.
 
     ``resource`` is the workspace's ARM id. ``limit`` is how many rows one job may find: a window that has
-    more is halved, which takes further jobs.
+    more is halved, which takes further jobs, as often as it comes to a few parts.
 
     Two exports with the same of all of these share the jobs of windows that both have, because a job is known
     by what it finds. Whichever stores a window first takes its job's table back, so that the other one may

@@ -144,6 +144,27 @@ def test_a_halving_is_remembered(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert len(queries) == len(set(queries))
 
 
+def test_a_window_of_too_many_parts_fails_until_it_may_have_fewer(world: World) -> None:
+    """It holds up no other window, keeps no table, costs no job more; a higher limit has its rows land."""
+    world.cloud.add_rows("Event", spread(40, "10:00", "11:00"))
+    world.start(job(world, limit=3))
+    run(world, until=lambda: len(world.landed()) >= 1, times=200)
+    assert world.windows() == [(at("11:00:00"), at("12:00:00"))]
+    (failure,) = [each for each in world.documents("events/failures/") if each["times"]]
+    assert "give the export a higher limit, or a shorter window" in failure["error"]
+    started = len(puts(world))
+    for _ in range(4):
+        _look_at_all(world)  # so that those that still ran come to their end, and can be deleted
+        world.pass_time(0.5)
+        world.drain()
+    later = [each["startSearchTime"] for each in puts(world)[started:]]
+    assert min(later, default=at("12:00")) > at("11:00")
+    assert left(world) == []
+    world.start(job(world, limit=1000))
+    run(world, hours=1)
+    world.check(source(world), end="12:00")
+
+
 def test_a_job_that_takes_long_is_picked_up_again(world: World) -> None:
     """An attempt does not wait for hours: the window is put off, and a later one finds the same job."""
     world.cloud.set_limits(job_seconds=1800.0)
@@ -285,6 +306,12 @@ def _refuse(*_: object) -> None:
 def _put(world: World, name: str, search: dict[str, Any]) -> None:
     tables = JobTables(world.app._tools.connect("arm"), world.cloud.workspace_resource_ids[0])
     tables.create(name, json.dumps({"properties": {"searchResults": search}}).encode(), 1e9)
+
+
+def _look_at_all(world: World) -> None:
+    tables = JobTables(world.app._tools.connect("arm"), world.cloud.workspace_resource_ids[0])
+    for name in left(world):
+        tables.get(name, 1e9)
 
 
 def test_limits_of_the_workspace_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

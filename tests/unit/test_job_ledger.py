@@ -96,10 +96,12 @@ def test_a_document_that_cannot_be_read_is_an_error() -> None:
         ("starting", False, "25h", True),
         ("split", False, "49h", False),
         ("split", False, "169h", True),
+        ("refused", False, "2159h", False),
+        ("refused", False, "2161h", True),
     ],
 )
 def test_what_is_swept(state: State, has_table: bool, age: str, gone: bool) -> None:
-    """Tables after two days, what has none after one; that a job found too much is remembered for a week."""
+    """Tables after two days, what has none after one; that a job found too much, or many did, later."""
     clock = FakeClock()
     jobs = ledger(clock=clock)
     jobs.begin("A_SRCH", WINDOW)

@@ -482,9 +482,56 @@ def test_partial_success_is_halved() -> None:
     """The operation may say that the job was cut off though it found less than its limit."""
     world = World(rows=4)
     world.service.status = "PartialSuccess"
-    with pytest.raises(ExportError, match="tick"):
+    with pytest.raises(ExportError, match="16 search jobs"):
         world.read_at_last(attempts=500)
-    assert len(world.service.found) > 30
+    assert world.service.found[:2] == [WINDOW, Window(TEN, TEN + HOUR // 2)]
+
+
+def test_a_window_may_take_sixteen_parts() -> None:
+    """All of them are read at once, in order."""
+    world = World(rows=32, limit=3)
+    assert world.read_at_last() == 32
+    assert (len(world.service.found), len(world.service.tables)) == (31, 16)
+
+
+def test_a_window_of_too_many_parts_is_refused_and_costs_nothing_more() -> None:
+    """It says what to do, gives its tables back, and however often it is tried again, no job is started."""
+    world = World(rows=200, limit=3)
+    with pytest.raises(ExportError, match="a higher limit, or a shorter window") as caught:
+        world.read_at_last()
+    assert not caught.value.retryable
+    assert world.service.tables == {}
+    assert len(world.service.found) <= 31
+    world.service.found = []
+    for day in range(80):
+        world.clock.advance("24h")
+        with pytest.raises(ExportError, match="a higher limit"):
+            world.read()
+        other = Reading(Window(TEN - HOUR, TEN), world.clock.monotonic() + 540, since=day)
+        assert list(world.open().read(other)) == []
+    assert world.service.found == [Window(TEN - HOUR, TEN)] * 80
+    world.options = Options(resource=WORKSPACE, table="Event", limit=100)
+    assert world.read_at_last() == 200
+
+
+def test_what_a_refused_window_could_not_give_back_is_taken_back_later() -> None:
+    """Each further attempt at it deletes what is left; one table that stays does not keep the others."""
+    world = World(rows=200, limit=3)
+    delete = world.service._delete
+
+    def refuse(_path: str, name: str, request: Request) -> Response:
+        if len(world.service.found) == 31 and name == min(world.service.tables):
+            raise service_error(409)
+        return delete(_path, name, request)
+
+    world.service._delete = refuse  # type: ignore[method-assign,assignment]
+    with pytest.raises(ExportError, match="a higher limit"):
+        world.read_at_last()
+    assert len(world.service.tables) == 1
+    world.service._delete = delete  # type: ignore[method-assign]
+    with pytest.raises(ExportError, match="a higher limit"):
+        world.read()
+    assert world.service.tables == {}
 
 
 def test_a_halving_is_remembered() -> None:
