@@ -27,7 +27,8 @@ class Entry(msgspec.Struct, frozen=True):
     """One job: its table, its window, when it was started, and since when it is in its state.
 
     ``failed_at`` is when it, and those that had its name before it, failed; ``started_before`` when those
-    before it were started. Both have the last 24 hours alone.
+    before it were started. Both have the last 24 hours alone. ``whole`` is the table of the job for the whole
+    window, where this one is for a part.
     """
 
     table: str
@@ -39,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
     operation: str | None = None
     failed_at: tuple[str, ...] = ()
     started_before: tuple[str, ...] = ()
+    whole: str | None = None
 
     @property
     def started(self) -> int:
@@ -89,8 +91,8 @@ class JobLedger:
         kept = (self._read(name) for name in names)
         return [each.entry for each in kept if each is not None]
 
-    def begin(self, table: str, window: Window) -> None:
-        """Write down that a job is about to be started, before it is.
+    def begin(self, table: str, window: Window, whole: str | None = None) -> None:
+        """Write down that a job is about to be started, before it is; ``whole`` as in its Entry.
 
         One of its name that was started before still counts, but not one that was only about to be.
         """
@@ -101,7 +103,7 @@ class JobLedger:
         if kept and kept.entry.state != "starting":
             before = (*before, kept.entry.started_at)
         before = tuple(format_instant(each) for each in _within_a_day(before, tick))
-        entry = Entry(table, start, end, "starting", now, now, failed_at=failed_at, started_before=before)
+        entry = Entry(table, start, end, "starting", now, now, None, failed_at, before, whole)
         self._write(entry, kept.etag if kept else None)
 
     def mark(self, table: str, state: State, operation: str | None = None) -> None:
@@ -158,18 +160,23 @@ class JobLedger:
             raise ProtocolError(f"the stored document {name} cannot be read: {error}") from error
 
 
-def swept(entries: Iterable[Entry], tables: Collection[str], now: int) -> Iterator[Entry]:
+def swept(entries: Collection[Entry], tables: Collection[str], now: int) -> Iterator[Entry]:
     """Yield the jobs that are to be forgotten, and deleted where their table is among ``tables``.
 
     ``tables`` are names in lower case of those whose job is over. A job that found too much is remembered
-    for longer, because that spares other ones; one that failed, for as long as that counts.
+    for longer, because that spares other ones; one that failed, for as long as that counts. The age of all
+    parts of a window is that of its latest job, because they are read at once.
     """
+    latest: dict[str, int] = {}
+    for entry in entries:
+        whole = entry.whole or entry.table
+        latest[whole] = max(entry.started, latest.get(whole, 0))
     for entry in entries:
         if entry.table.lower() in tables:
             longest = _TABLE_KEPT
         else:
             longest = {"split": _SPLIT_KEPT, "refused": _REFUSED_KEPT}.get(entry.state, DAY)
-        if now - entry.started > longest and not entry.failures(now):
+        if now - latest[entry.whole or entry.table] > longest and not entry.failures(now):
             yield entry
 
 

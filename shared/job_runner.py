@@ -130,7 +130,7 @@ class JobRunner:
 
         It is remembered by its name, so that no job is started for it before the export is told otherwise.
         """
-        name = table_name(self._search, reading.window, reading.since)
+        name = self._whole(reading)
         if not self._is(name, "refused"):
             if self._splits(reading.window, reading.since) < PARTS:
                 return
@@ -141,6 +141,9 @@ class JobRunner:
             f"more than {PARTS} search jobs would have to find the rows from {start} to {end}, each fewer "
             f"than {self._search.limit} of them: give the export a higher limit, or a shorter window"
         )
+
+    def _whole(self, reading: Reading) -> str:
+        return table_name(self._search, reading.window, reading.since)
 
     def _is(self, name: str, state: State) -> bool:
         entry = self._ledger.get(name)
@@ -158,7 +161,7 @@ class JobRunner:
         if table is None:
             self._check_room(reading.deadline)
             self._check_settled(reading)
-            self._ledger.begin(name, window)
+            self._ledger.begin(name, window, self._whole(reading))
             try:
                 operation = self._tables.create(name, job_body(self._search, window), reading.deadline)
             except NoRoomError:
@@ -167,7 +170,7 @@ class JobRunner:
         elif table.state == "Deleting":
             raise NotReadyError(MINUTE, f"the table {name} is still being deleted")
         elif entry is None:
-            self._ledger.begin(name, window)
+            self._ledger.begin(name, window, self._whole(reading))
         self._ledger.mark(name, "running", operation)
 
     def _check_failures(self, entry: Entry) -> None:

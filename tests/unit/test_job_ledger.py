@@ -111,6 +111,26 @@ def test_what_is_swept(state: State, has_table: bool, age: str, gone: bool) -> N
     assert [entry.table for entry in swept(jobs.all(), tables, clock.now())] == (["A_SRCH"] if gone else [])
 
 
+def test_a_window_is_swept_as_a_whole() -> None:
+    """What is done, and what is known of it, stays until no job was started for any part for two days."""
+    clock = FakeClock()
+    jobs = ledger(clock=clock)
+    begun: list[tuple[str, str | None, State]] = [
+        ("O_SRCH", None, "done"),
+        ("W_SRCH", "W_SRCH", "split"),
+        ("A_SRCH", "W_SRCH", "done"),
+        ("B_SRCH", "W_SRCH", "done"),
+    ]
+    for table, whole, state in begun:
+        jobs.begin(table, WINDOW, whole)
+        jobs.mark(table, state)
+        clock.advance("40h")
+    tables = {"o_srch", "a_srch", "b_srch"}
+    assert [entry.table for entry in swept(jobs.all(), tables, clock.now())] == ["O_SRCH"]
+    clock.advance("9h")
+    assert [entry.table for entry in swept(jobs.all(), tables, clock.now())] == ["A_SRCH", "B_SRCH", "O_SRCH"]
+
+
 def test_failures_are_kept_for_a_day() -> None:
     """By the name, also where another job was begun since; the sweep spares them as long as they count."""
     clock = FakeClock()

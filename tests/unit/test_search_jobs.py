@@ -38,17 +38,18 @@ COLUMNS = ["_OriginalTimeGenerated", "n", "TimeGenerated", "_OriginalType", "Typ
 class Service:
     """Resource Manager and the query API for one workspace, on a clock of ours.
 
-    ``rows`` are the ticks at which the source has rows. A job takes ``looks`` looks; ``shown`` is how many of
-    its rows the query API shows (None: all). A job that is started now ends at ``progress`` (percent), and
-    its operation with ``status``; ``counts`` is where its numbers are. ``lost`` are methods whose next answer
-    is lost on its way. While it ``keeps`` tables none is deleted. While it is ``closed`` nobody may ask for
-    operations; while it ``forgets`` it knows none.
+    ``rows`` are the ticks at which the source has rows. A job takes ``looks`` looks, and so many ticks as it
+    ``lasts``; ``shown`` is how many of its rows the query API shows (None: all). A job that is started now
+    ends at ``progress`` (percent), and its operation with ``status``; ``counts`` is where its numbers are.
+    ``lost`` are methods whose next answer is lost on its way. While it ``keeps`` tables none is deleted;
+    while it is ``closed`` nobody may ask for operations, and while it ``forgets`` it knows none.
     """
 
     def __init__(self, clock: FakeClock, rows: list[int]) -> None:
         self.clock = clock
         self.rows = rows
         self.looks = 1
+        self.lasts = 0
         self.shown: int | None = None
         self.counts = "table"
         self.status = "Succeeded"
@@ -86,7 +87,8 @@ class Service:
         window = Window(parse_instant(first), parse_instant(last))
         self.found.append(window)
         count = min(search["limit"], sum(window.start <= row < window.end for row in self.rows))
-        self.tables[name] = {"looks": 0, "count": count, "progress": self.progress, "window": window}
+        until = self.clock.now() + self.lasts
+        self.tables[name] = {"looks": 0, "until": until, "count": count, "progress": self.progress}
         return Response(202, {"azure-asyncoperation": f"https://arm{OPERATIONS}/of-{name}?v"}, b"")
 
     def _delete(self, _path: str, name: str, _request: Request) -> Response:
@@ -118,7 +120,9 @@ class Service:
         return self._answer({"status": self.status, "error": {"code": "Odd"}, "properties": told})
 
     def _properties(self, name: str) -> dict[str, Any]:
-        state = "Succeeded" if self.tables[name]["looks"] > self.looks else "InProgress"
+        table = self.tables[name]
+        is_over = table["looks"] > self.looks and self.clock.now() >= table["until"]
+        state = "Succeeded" if is_over else "InProgress"
         told = self._statistics(name) if self.counts == "table" else {}
         return {"provisioningState": state, "searchResults": {"azureAsyncOperationId": f"of-{name}"}, **told}
 
@@ -492,6 +496,16 @@ def test_a_window_may_take_sixteen_parts() -> None:
     world = World(rows=32, limit=3)
     assert world.read_at_last() == 32
     assert (len(world.service.found), len(world.service.tables)) == (31, 16)
+
+
+def test_no_part_is_swept_while_others_of_its_window_are_worked_on() -> None:
+    """Its jobs may take days one after the other; each is paid for once."""
+    world = World(rows=32, limit=3)
+    world.service.looks, world.service.lasts = 0, 8 * HOUR
+    began = world.clock.now()
+    assert world.read_at_last(attempts=5000) == 32
+    assert world.clock.now() - began > 100 * HOUR
+    assert len(world.service.found) == len(set(world.service.found)) == 31
 
 
 def test_a_window_of_too_many_parts_is_refused_and_costs_nothing_more() -> None:
