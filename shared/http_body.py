@@ -1,5 +1,6 @@
 """Reads what HTTP requests say: bodies in JSON, and spans of time. Each mistake names its field. Pure."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -90,22 +91,32 @@ def _mistakes(body: bytes, type_: type[msgspec.Struct]) -> Iterator[tuple[str, s
             if field.required:
                 yield name, "is missing"
             continue
-        try:
-            msgspec.json.decode(members[name], type=field.type)
-        except msgspec.ValidationError as error:
-            inner = re.search(r" - at `\$\.?([^`]+)`$", str(error))
-            place = f"{name}.{inner[1]}" if inner else name
-            choices = _choices(field.type)
-            expected = f"; expected one of {', '.join(choices)}" if choices and not inner else ""
-            yield place, str(error).partition(" - at `")[0] + expected
-        except rawjson.UNREADABLE as error:
-            yield name, f"not JSON: {error}"
+        yield from _mistakes_of(name, members[name], field.type)
     for name in members:  # after all others: there may be any number of them
         if name not in fields:
             yield name[:_LONGEST], f"is not known; expected some of {', '.join(fields)}"
 
 
-def _choices(type_: Any) -> tuple[str, ...]:
-    """Return the texts that a field may have, where its type names them."""
-    bare = get_args(type_)[0] if get_origin(type_) is Annotated else type_
-    return get_args(bare) if get_origin(bare) is Literal else ()
+def _mistakes_of(name: str, member: msgspec.Raw, type_: Any) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with one member, or with each of those that it has by name."""
+    try:
+        msgspec.json.decode(member, type=type_)
+    except msgspec.ValidationError as error:
+        bare = _bare(type_)
+        if get_origin(bare) is dict:
+            with contextlib.suppress(msgspec.ValidationError):  # no object at all
+                for key, value in msgspec.json.decode(member, type=dict[str, msgspec.Raw]).items():
+                    yield from _mistakes_of(f"{name}.{key[:_LONGEST]}", value, get_args(bare)[1])
+                return
+        inner = re.search(r" - at `\$([^`]+)`$", str(error))
+        place = f"{name}{inner[1]}" if inner else name
+        choices = get_args(bare) if get_origin(bare) is Literal else ()
+        expected = f"; expected one of {', '.join(choices)}" if choices and not inner else ""
+        yield place, str(error).partition(" - at `")[0] + expected
+    except rawjson.UNREADABLE as error:
+        yield name, f"not JSON: {error}"
+
+
+def _bare(type_: Any) -> Any:
+    """Return a field's type without what is said about it."""
+    return get_args(type_)[0] if get_origin(type_) is Annotated else type_

@@ -7,7 +7,7 @@ for a call. What functions do that are stored in the workspace is not known here
 
 Sources: the Kusto documentation's "Cross-cluster and cross-database queries", "Plugins" and "Query
 statements"; Azure Monitor's "Query across resources"; the grammar and the lexer that Microsoft publishes
-(microsoft/Kusto-Query-Language).
+(microsoft/Kusto-Query-Language); "T-SQL" (two hyphens at a query's start make it SQL).
 """
 
 import re
@@ -44,7 +44,9 @@ _LOCAL_PLUGINS = frozenset(
 _NEVER = frozenset(
     {"entity_group", "__crosscluster", "__crossdb", "__executeandcache", "__contextual_datatable", "__invoke"}
 )
+_NO_KQL = "only KQL can be asked"
 _STATEMENTS = {
+    **dict.fromkeys(("explain", "select", "exec", "execute", "with"), _NO_KQL),
     "set": "it can lift the limits on rows, bytes and time",
     "alias": "it names another database",
     "declare": "values are given to a query in the request's parameters",
@@ -62,7 +64,9 @@ ALLOWABLE = frozenset({*_CALLS, "externaldata", "set"})
 # A line ends here for one reader and not for another, and a NUL or half a character may end a text.
 _NOWHERE = re.compile(r"[\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]|\r(?!\n)")
 _BETWEEN = re.compile(r"(?:[ \t\r\n]|//[^\r\n]*)*")
+_SQL = re.compile(r"^[ \t]*(--)", re.MULTILINE)
 _MARKS = frozenset("()[]{}|.,;:=<>!+-*/%~")
+_DOLLARS = frozenset({"$left", "$right", "$table"})
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _JOINED_MARKS = frozenset({"/*", "<|", "~~"})
 _WORDS = frozenset({"word", "number", "guid"})
@@ -124,6 +128,10 @@ def _refusals(text: str, found: list[Token]) -> Iterator[_Refusal]:
     yield from _characters(text, tokens)
     for token in tokens:
         yield from _spelling(token)
+    starts = {token.start for token in tokens}
+    for match in _SQL.finditer(text):
+        if match.start(1) in starts:
+            yield _Refusal("-- first in its line", match.start(1), f"it begins SQL; {_NO_KQL}")
     for token, after in pairwise(tokens):
         yield from _joint(text, token, after)
     for token, after in pairwise([*tokens, Token("end", "", len(text), len(text))]):
@@ -187,8 +195,8 @@ def _spelling(token: Token) -> Iterator[_Refusal]:
             kql.string_value(token.text)
         except ValueError as error:
             yield _Refusal("a string", token.start, f"{error}; a backslash is written twice, or in @'…'")
-    elif token.kind == "word" and "$" in token.text and token.text not in {"$left", "$right"}:
-        yield _Refusal(repr(token.text), token.start, "only $left and $right have a $")
+    elif token.kind == "word" and "$" in token.text and token.text not in _DOLLARS:
+        yield _Refusal(repr(token.text), token.start, f"only {', '.join(sorted(_DOLLARS))} have a $")
     elif token.kind == "number" and not _NUMBER.fullmatch(token.text):
         yield _Refusal(repr(token.text), token.start, "it is neither a number, nor a timespan, nor a name")
     elif token.kind == "mark" and token.text not in _MARKS:
@@ -287,6 +295,8 @@ def _statement(first: Token, over: bool) -> Iterator[_Refusal]:
         yield _Refusal(f"the statement {first.text!r}", first.start, _STATEMENTS[name], entry)
     elif first.kind == "mark" and first.text == ".":
         yield _Refusal("a command (.…)", first.start, "only queries can be asked")
+    elif first.kind == "mark" and first.text == "-":
+        yield _Refusal("a query that begins with a hyphen", first.start, _NO_KQL)
     elif over:
         yield _Refusal(
             "a second query", first.start, "a query is one expression, which let statements may precede"

@@ -284,7 +284,7 @@ class LogReader:
             answer = ask(self._send, self._route, body, wait=WAIT_SECONDS, deadline=deadline)
         except ServiceError as error:
             if error.status in {401, 403}:  # 401 also after a new token
-                advice = "the app needs the role Log Analytics Reader on what it asks, or on its workspace"
+                advice = "the app needs the role Log Analytics Data Reader on what it asks, or its workspace"
                 raise DeniedError.of(error, advice) from error
             if error.status == 400 and self._route.scans and _OF_TIME.search(error.message):
                 raise ServiceError.of(error, _NO_TIME) from error

@@ -103,6 +103,11 @@ def declare(parameters: Iterable[Parameter]) -> str:
     return "".join(f"let {each.name} = {each.literal};\n" for each in parameters)
 
 
+def declared(constants: str) -> set[str]:
+    """Return the names that such statements declare; each is a line of its own, whatever its value holds."""
+    return {line.split(" ", 2)[1] for line in constants.split("\n")[:-1]}
+
+
 def parameter(name: str, type_: str, value: Any) -> Parameter:
     """Return one parameter of a known type; JSON's null is a null of that type.
 

@@ -256,8 +256,14 @@ class Query:
         most = self._settings.pending
         if len(self._pending()) < most:
             job = asked.job("queued")
-            self._jobs.add(job)
-            if asked.id in self._pending()[:most]:
+            try:
+                self._jobs.add(job)
+                stays = asked.id in self._pending()[:most]
+            except Exception:  # the caller is told that it failed: nobody is to carry it out later
+                with contextlib.suppress(ExportError):
+                    self._jobs.delete(asked.id)
+                raise
+            if stays:
                 return Later(job)
             self._jobs.delete(asked.id)
         raise RefusedError(

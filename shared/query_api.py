@@ -41,13 +41,15 @@ class Route:
     """Where a query is asked: a path of an API.
 
     ``scans`` says that the time is wanted in the URL, as for tables that are billed by what is scanned;
-    ``prefer`` is what is preferred beside the usual.
+    ``prefer`` is what is preferred beside the usual, ``client_request_id`` our name of the requests by this
+    route, which the service keeps.
     """
 
     api: ApiName
     path: str
     scans: bool = False
     prefer: str = ""
+    client_request_id: str = ""
 
     def target(self, timespan: str | None) -> str:
         """Return the path and query of a request."""
@@ -121,12 +123,10 @@ def ask(
     *,
     wait: int,
     deadline: float | None,
-    client_request_id: str | None = None,
 ) -> Answer:
     """Run one query; ``body`` holds ``query`` and, where it is bounded so, ``timespan``.
 
     ``send`` is that of the route's API. ``wait`` is how many seconds the service may compute (600 at most).
-    ``client_request_id`` is our name of the request, which the service keeps.
     Asking twice does no harm, so the transport repeats what failed on the way; but a 504 says that the query
     itself took too long. Raises AnswerTooLargeError where the service refuses because too much was asked.
     """
@@ -139,7 +139,7 @@ def ask(
             "Content-Type": "application/json",
             "Prefer": f"{prefer}, {route.prefer}" if route.prefer else prefer,
             "Cache-Control": "no-cache",  # answers are cached for two minutes otherwise
-            **({"x-ms-client-request-id": client_request_id} if client_request_id else {}),
+            **({"x-ms-client-request-id": route.client_request_id} if route.client_request_id else {}),
         },
         wait=wait,
         deadline=deadline,

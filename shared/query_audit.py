@@ -104,7 +104,7 @@ def _record(query_id: str, asked_at: str, caller: Caller, question: Question) ->
         query_id=query_id,
         asked_at=asked_at,
         caller=caller,
-        query_sha256=hashlib.sha256(question.query.encode()).hexdigest(),
+        query_sha256=hashlib.sha256(question.text.encode()).hexdigest(),
         outcome="asked",
         saved=question.saved,
         workspace=question.workspace,

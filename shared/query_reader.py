@@ -1,7 +1,7 @@
 """Reads the rows of one on-demand question: whole, or, where the query works row by row, in slices."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -33,13 +33,15 @@ def cut(question: Question) -> Selection | None:
     That is one table's rows, each through row-wise operators, after constants. None where rows are
     aggregated, sorted, joined or limited, and where a part could give them otherwise than the whole.
     """
+    # The parameters, of which there may be a megabyte, are constants by construction: only their names count.
+    declared = parameters.declared(question.constants)
     if question.top is not None or any(kql.uses(question.query, name) for name in _TAKEN):
         return None
     *lets, last = kql.statements(question.query)
     first, *rest = kql.tokens(last)
     table, pipeline = first.text, last[rest[0].end :].strip() if rest else ""
-    constants = {_constant(let) for let in lets}
-    plain = None not in constants and table not in constants and (not rest or rest[0].text == "|")
+    constants = {*declared, *map(_constant, lets)}
+    plain = constants.isdisjoint({None, table, *_TAKEN}) and (not rest or rest[0].text == "|")
     wrong = [*check_table(table), *check_pipeline(pipeline or None, ROW_WISE)]
     if not plain or wrong or kql.reads_tables(pipeline) or kql.looks_up(pipeline, {*constants, *_TYPES}):
         return None
@@ -47,7 +49,7 @@ def cut(question: Question) -> Selection | None:
         table=table,
         pipeline=pipeline or None,
         window_column="TimeGenerated",
-        prelude="".join(f"{let};\n" for let in lets),
+        prelude=question.constants + "".join(f"{let};\n" for let in lets),
         timespan=question.span,
     )
 
@@ -85,12 +87,12 @@ class QueryReader:
 
         Raises AnswerTooLargeError where the service refuses or needs longer.
         """
-        text = question.query if rows is None else f"{kql.without_render(question.query)}\n| take {rows}"
-        return self._ask(question, text, query_id, wait=wait, deadline=deadline)
+        query = question.query if rows is None else f"{kql.without_render(question.query)}\n| take {rows}"
+        return self._ask(question, question.constants + query, query_id, wait=wait, deadline=deadline)
 
     def total(self, question: Question, query_id: str, *, wait: int, deadline: float) -> int:
         """Return how many rows the question has without its ``top``."""
-        text = f"{kql.without_render(question.query)}\n| count"
+        text = f"{question.constants}{kql.without_render(question.query)}\n| count"
         answer = self._ask(question, text, query_id, wait=wait, deadline=deadline)
         if answer.partial is not None:
             raise answer.partial
@@ -106,7 +108,7 @@ class QueryReader:
         """
         selection = cut(question)
         if selection is not None and self._sliceable(question, selection, query_id, deadline):
-            yield from LogReader(self._route(question), selection, self.tools).read(
+            yield from LogReader(self._route(question, query_id), selection, self.tools).read(
                 question.span, deadline, None
             )
             return
@@ -142,19 +144,18 @@ class QueryReader:
         return not answer.rows and answer.partial is None
 
     def _ask(self, question: Question, text: str, query_id: str, *, wait: int, deadline: float) -> Answer:
-        route = self._route(question)
+        route = self._route(question, query_id)
         return ask(
             self.tools.connect(route.api),
             route,
             {"query": text, "timespan": question.timespan},
             wait=wait,
             deadline=deadline,
-            client_request_id=query_id,
         )
 
     @staticmethod
-    def _route(question: Question) -> Route:
-        return to_workspace(question.workspace)
+    def _route(question: Question, query_id: str) -> Route:
+        return replace(to_workspace(question.workspace), client_request_id=query_id)
 
 
 def batch_of(answer: Answer, rows: int | None = None) -> Batch:

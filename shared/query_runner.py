@@ -25,8 +25,12 @@ _PROGRESS_SECONDS = 5.0
 _COUNT_SECONDS = 60
 
 
-class _CancelledError(ExportError):
-    """Somebody ended the query while it ran."""
+class _EndedError(ExportError):
+    """Somebody ended the query while it ran; ``job`` is what it then was."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"the query has {job.status}")
+        self.job = job
 
 
 class QueryRunner:
@@ -54,8 +58,12 @@ class QueryRunner:
             return
         try:
             stored, statistics, total = self._read(job)
-        except (_CancelledError, NotFoundError):  # cancelled, and perhaps forgotten since
-            _log.info("query cancelled query_id=%s", query_id)
+        except _EndedError as ended:
+            _log.info("query ended under way query_id=%s: %s", query_id, ended)
+            self._record(ended.job)  # as above
+            return
+        except NotFoundError:  # ended, and forgotten since
+            _log.info("query forgotten under way query_id=%s", query_id)
             return
         except DeadlineError as error:
             self._fail(query_id, DeadlineError(f"the query took more than {self._seconds} s ({error})"))
@@ -93,8 +101,8 @@ class QueryRunner:
                 raise DeadlineError("not all of its rows were there in time")
             if now - told >= _PROGRESS_SECONDS:
                 told = now
-                if self._tell(job.id, statistics=statistics).finished:
-                    raise _CancelledError("the query was cancelled")
+                if (known := self._tell(job.id, statistics=statistics)).finished:
+                    raise _EndedError(known)
 
         stored, statistics = self._results.store(
             job.id,
@@ -136,6 +144,7 @@ class QueryRunner:
             return
         if job.result != stored:  # cancelled at the last moment, or another worker was quicker
             self._results.delete(stored)
+            self._record(job)
             return
         self._results.delete_others(stored)
         self._record(job)

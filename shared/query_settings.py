@@ -25,7 +25,7 @@ class QuerySettings:
     workspaces: Mapping[str, str] = field(default_factory=dict)
     inline_rows: int = 10_000
     inline_bytes: int = 8 << 20
-    concurrent: int = 4
+    concurrent: int = 2
     pending: int = 20
     rows: int = 5_000_000
     bytes: int = 1024 << 20

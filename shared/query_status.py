@@ -1,12 +1,12 @@
 """What callers ask of queries that outlived their request: how far they are, their result, their end."""
 
-import contextlib
+import logging
 from typing import Any
 
 import msgspec
 
 from shared.callers import Caller
-from shared.errors import NotFoundError, RefusedError
+from shared.errors import ExportError, NotFoundError, RefusedError
 from shared.model import Clock
 from shared.query import result_url
 from shared.query_audit import Audit
@@ -14,6 +14,8 @@ from shared.query_jobs import STALLED, Job, Jobs
 from shared.query_results import Results, StoredResult
 from shared.query_statistics import Statistics
 from shared.windows import DAY, MINUTE, format_instant, parse_instant
+
+_log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
 """After how many seconds a caller may ask again how far a query is."""
@@ -112,17 +114,26 @@ class QueryStatuses:
             and each.stalled(now)
             and (each.status == "running" or each.asked_at < turn)
         ]
-        for query_id in lost:
-            with contextlib.suppress(NotFoundError):
-                self._jobs.change(query_id, lambda job: job)  # so that it is not taken for lost again soon
-        return lost
+        return [query_id for query_id in lost if self._is_there(query_id)]
+
+    def _is_there(self, query_id: str) -> bool:
+        """Touch a query, so that it is not found again soon; return whether that could be done."""
+        try:
+            self._jobs.change(query_id, lambda job: job)
+        except NotFoundError:
+            return False
+        except ExportError as error:
+            _log.error("a query cannot be taken up again query_id=%s: %s", query_id, error)
+            return False
+        return True
 
     def _cancelled(self, job: Job) -> Job:
         return msgspec.structs.replace(job, status="cancelled", finished_at=format_instant(self._clock.now()))
 
     def _job(self, query_id: str, caller: Caller) -> Job:
         job = self._jobs.get(query_id)
-        if job.caller.kind == "principal" and job.caller.id != caller.id:
+        expired = parse_instant(job.asked_at) + self._result_days * DAY <= self._clock.now()
+        if expired or (job.caller.kind == "principal" and job.caller.id != caller.id):
             raise NotFoundError(f"there is no query {query_id!r}; it may have expired")
         return job
 

@@ -98,9 +98,10 @@ class Body(SavedBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Question(msgspec.Struct, frozen=True):
     """A question that was understood.
 
-    ``query`` is the whole KQL, with its parameters. It is asked with ``timespan``, of which ``start`` and
-    ``end`` (ticks) are the bounds when the question was put. ``top`` is how many rows are wanted at most
-    (None: all), ``workspace`` an ID. The caller waits ``wait`` seconds. ``saved`` names a saved query.
+    ``query`` is KQL, which ``constants``, the `let` statements of its parameters, precede. It is asked with
+    ``timespan``, of which ``start`` and ``end`` (ticks) are the bounds when the question was put. ``top`` is
+    how many rows are wanted at most (None: all), ``workspace`` an ID. The caller waits ``wait`` seconds.
+    ``saved`` names a saved query.
     """
 
     query: str
@@ -112,6 +113,12 @@ class Question(msgspec.Struct, frozen=True):
     destination: Destination = "inline"
     wait: int = DEFAULT_WAIT
     saved: str | None = None
+    constants: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole KQL."""
+        return self.constants + self.query
 
     @property
     def span(self) -> Window:
@@ -143,7 +150,7 @@ def read_question(
     else:
         fields, mistakes = read_mended(body, Body, query="")
     reader = _Reader(fields, settings, now)
-    query = reader.saved(saved) if saved else reader.free()
+    constants, query = reader.saved(saved) if saved else reader.free()
     span = reader.span()
     question = Question(
         query=query,
@@ -155,6 +162,7 @@ def read_question(
         destination=fields.destination,
         wait=reader.wait(headers.get("prefer", "")),
         saved=saved.name if saved else None,
+        constants=constants,
     )
     told = {field for field, _ in mistakes}
     mistakes += [mistake for mistake in reader.mistakes if mistake[0] not in told]
@@ -194,8 +202,8 @@ class _Reader:
         self._now = now
         self.mistakes: list[tuple[str, str]] = []
 
-    def free(self) -> str:
-        """Return the caller's KQL, which the guard has let pass, after its parameters."""
+    def free(self) -> tuple[str, str]:
+        """Return the parameters as constants, and the caller's KQL, which the guard has let pass."""
         assert isinstance(self._fields, Body)  # noqa: S101  the caller chose it
         text, length = "", len(self._fields.query)
         if length > MAX_QUERY:
@@ -203,7 +211,7 @@ class _Reader:
                 "query",
                 f"has {length} characters; expected {MAX_QUERY} at most, with long lists in parameters",
             )
-            return ""
+            return "", ""
         try:
             text = kql.without_end(self._fields.query)
             if not text:
@@ -215,18 +223,18 @@ class _Reader:
         except BadRequestError as error:
             self.mistakes += error.mistakes
         try:
-            return parameters.declare(parameters.read(self._fields.parameters)) + text
+            return parameters.declare(parameters.read(self._fields.parameters)), text
         except BadRequestError as error:
             self.mistakes += error.mistakes
-            return ""
+            return "", ""
 
-    def saved(self, query: SavedQuery) -> str:
-        """Return a saved query with its parameters."""
+    def saved(self, query: SavedQuery) -> tuple[str, str]:
+        """Return a saved query's parameters as constants, and its KQL."""
         try:
-            return kql.without_end(query.fill(self._fields.parameters))
+            return query.constants(self._fields.parameters), kql.without_end(query.text)
         except BadRequestError as error:
             self.mistakes += error.mistakes
-            return ""
+            return "", ""
 
     def span(self) -> Window:
         """Return the time that is asked for: checked, because the service takes a wrong one for no rows."""

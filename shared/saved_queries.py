@@ -47,8 +47,8 @@ class SavedQuery:
     parameters: tuple[Declared, ...]
     text: str
 
-    def fill(self, values: Mapping[str, Any]) -> str:
-        """Return the KQL with its parameters as `let` constants.
+    def constants(self, values: Mapping[str, Any]) -> str:
+        """Return the parameters as `let` constants, which are to precede the KQL.
 
         A value may be plain JSON: its type is known. Raises BadRequestError, which names each parameter that
         is missing, not declared, or no value of its type.
@@ -56,7 +56,7 @@ class SavedQuery:
         known = {each.name for each in self.parameters}
         reading = [functools.partial(self._given, each, values) for each in self.parameters]
         reading += [functools.partial(self._unknown, name) for name in values if name not in known]
-        return parameters.declare(parameters.all_of(reading)) + self.text
+        return parameters.declare(parameters.all_of(reading))
 
     def _unknown(self, name: str) -> Parameter:
         there = ", ".join(each.name for each in self.parameters) or "none"
@@ -71,7 +71,7 @@ class SavedQuery:
                 if value["type"] != declared.type:
                     raise BadRequestError(
                         f"parameters.{declared.name}",
-                        f"{self.name} declares the type {declared.type}, not {value['type']!r}",
+                        f"{self.name} declares the type {declared.type}, not {str(value['type'])[:64]!r}",
                     )
                 value = value["value"]
             return parameters.parameter(declared.name, declared.type, value)

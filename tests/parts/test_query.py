@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import json
 import threading
 from http import HTTPStatus
@@ -309,6 +310,23 @@ def test_only_so_many_may_be_pending() -> None:
         assert (caught.value.status, caught.value.retry_after) == (429, 60)
     world.statuses.cancel(first, ANN)
     world.queue()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_failed_for_its_caller_is_not_carried_out_later(after: bool) -> None:
+    """Whichever call of storage fails while a query is put off, before or after it was carried out."""
+    for number in itertools.count():
+        fails = FailsAt(number, StorageError("full", retryable=True), after=after)
+        world = QueryWorld(Script(), container=Steps(fails).container(MemoryContainer()))  # type: ignore[arg-type]  # links as well
+        try:
+            promised = world.ask(wait=0)
+        except StorageError:
+            assert world.names("jobs") == []
+            continue
+        assert isinstance(promised, Later)
+        if fails.happened is None:
+            break
+    assert number == 4
 
 
 def test_the_record_is_there_before_the_service_is_asked() -> None:

@@ -1,15 +1,20 @@
 """A query from the queue ends as one result with every row once, or says why not."""
 
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
+from shared import kql
 from shared.errors import ExportError
 from shared.model import Request
-from shared.windows import SECOND
-from tests.parts.fakes import FakeClock
+from shared.query_jobs import Job
+from shared.query_reader import cut
+from shared.windows import SECOND, format_instant
+from tests.parts.fakes import NOW, FakeClock
 from tests.parts.query_world import ANN, BROKEN, COLUMNS, KEY, TOO_LARGE, QueryWorld, Script, Table, table
 from tests.unit.fakes import service_error
 
@@ -287,6 +292,37 @@ def test_constants_do_not_keep_a_query_from_being_cut(query: str) -> None:
     assert world.job(query_id).total == 25
 
 
+@pytest.mark.parametrize(("name", "sliced"), [("most", True), ("window_end", False), ("Event", False)])
+def test_parameters_do_not_keep_a_query_from_being_cut(name: str, sliced: bool) -> None:
+    """They are constants, unless they are called as what a slice's query needs itself."""
+    clock = FakeClock()
+    send = Table(clock, 25, most=10 if sliced else 100)
+    world = QueryWorld(send, clock=clock)
+    query_id = world.queue(query="Event | where n < 50", timespan="PT2H", parameters={name: "a;\n|"})
+    world.runner.run(query_id)
+    assert any("window_start" in each for each in send.queries) == sliced
+    assert all(each.startswith(f"let {name} = 'a;\\n|';\n") for each in send.queries)
+    assert world.job(query_id).total == 25
+
+
+def test_the_values_of_parameters_are_not_read_as_kql(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be a megabyte of them: to look for a way to cut the query costs no more for it."""
+    lengths = []
+
+    def watched(text: str) -> Iterator[kql.Token]:
+        lengths.append(len(text))
+        return tokens(text)
+
+    tokens = kql.tokens
+    monkeypatch.setattr(kql, "tokens", watched)
+    world = QueryWorld(Script())
+    question = world.question(query="Event | where n in (some)", parameters={"some": [1] * 100_000})
+    selection = cut(question)
+    assert selection is not None
+    assert len(selection.prelude) > 200_000
+    assert 0 < max(lengths) < 100
+
+
 def test_comments_do_not_keep_a_query_from_being_cut() -> None:
     """What stands before a statement and within its steps is no part of the question."""
     clock = FakeClock()
@@ -400,3 +436,28 @@ def test_a_cancelled_query_is_not_read_on() -> None:
     world.runner.run(query_id)
     assert (world.job(query_id).status, world.names("results")) == ("cancelled", [])
     assert len(send.queries) < 10
+
+
+@pytest.mark.parametrize(("calls", "rows"), [(4, 200), (12, 100)], ids=["under way", "at the last moment"])
+def test_who_sees_that_a_query_was_cancelled_closes_its_record(calls: int, rows: int) -> None:
+    """Whoever cancelled it died before the audit record said so."""
+    clock = FakeClock()
+    world: QueryWorld
+
+    def cancelled(job: Job) -> Job:
+        return msgspec.structs.replace(job, status="cancelled", finished_at=format_instant(NOW))
+
+    class Cancelling(Table):
+        def __call__(self, request: Request, /) -> Any:
+            if len(self.queries) == calls:
+                world.jobs.change(query_id, cancelled)
+            return super().__call__(request)
+
+    send = Cancelling(clock, rows, most=10, seconds=0 if calls > 4 else 3)
+    world = QueryWorld(send, clock=clock)
+    query_id = world.queue(query="Event", timespan="PT4H")
+    world.runner.run(query_id)
+    assert (world.job(query_id).status, world.names("results")) == ("cancelled", [])
+    assert [(each["outcome"], each["finished_at"]) for each in world.records()] == [
+        ("cancelled", format_instant(NOW))
+    ]

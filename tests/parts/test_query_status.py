@@ -216,6 +216,34 @@ def test_results_expire() -> None:
     assert len(world.names("audit")) == 3
 
 
+def test_what_has_expired_is_not_there() -> None:
+    """Also as long as no timer has come round to take it away."""
+    world = QueryWorld(Script(table(1)), result_days=2)
+    query_id = world.queue(query=PLAIN)
+    world.runner.run(query_id)
+    world.clock.advance("47h")
+    assert world.statuses.status(query_id, ANN).status == "succeeded"
+    world.clock.advance("1h")
+    for act in (world.statuses.status, world.statuses.result, world.statuses.cancel):
+        with pytest.raises(NotFoundError, match="expired"):
+            act(query_id, ANN)
+
+
+def test_a_document_that_cannot_be_read_keeps_no_other_from_being_found(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a step back to an older version of the app: the log names it."""
+    world = QueryWorld(Script())
+    odd, lost = (world.queue(query=PLAIN) for _ in range(2))
+    (blob,) = (each for each in world.container.list("jobs", metadata=True) if odd in each.name)
+    written = world.container.head(blob.name)
+    assert written is not None
+    world.container.write(blob.name, b"{}", etag=written.etag, metadata=blob.metadata)
+    world.clock.advance("21m")
+    assert world.statuses.tend() == [lost]
+    assert f"query_id={odd}" in caplog.text
+
+
 def test_a_query_whose_message_was_lost_is_found() -> None:
     """Nothing was heard of it for longer than any worker or message keeps silent: it is queued again."""
     world = QueryWorld(Script(service_error(503, retryable=True), table(1), table(1)))

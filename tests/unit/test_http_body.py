@@ -76,8 +76,11 @@ def test_a_mistake_within_a_field_is_found() -> None:
         sizes: dict[str, list[int]]
 
     with pytest.raises(BadRequestError) as caught:
-        read_body(b'{"sizes": {"a": [1, "x"]}}', Nested)
-    assert caught.value.field == "sizes.[...][1]"
+        read_body(b'{"sizes": {"a": [1, "x"], "fine": [2], "b": 5, "c": [1e400]}}', Nested)
+    assert [field for field, _ in caught.value.mistakes] == ["sizes.a[1]", "sizes.b", "sizes.c[0]"]
+    with pytest.raises(BadRequestError) as caught:
+        read_body(b'{"sizes": 5}', Nested)
+    assert caught.value.field == "sizes"
 
 
 def test_what_a_caller_repeats_is_not_repeated_back() -> None:

@@ -590,7 +590,7 @@ def test_a_basic_tables_answer_that_comes_too_late_is_no_answer() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_says_what_to_grant(status: int) -> None:
     """Also where the token itself is not taken."""
-    with pytest.raises(DeniedError, match="Log Analytics Reader"):
+    with pytest.raises(DeniedError, match="Log Analytics Data Reader"):
         read(ListSend([service_error(status)]), options())
 
 

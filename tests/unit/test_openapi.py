@@ -142,7 +142,7 @@ def test_the_example_of_a_question_is_understood() -> None:
     content = operations(WHOLE)["/api/query", "post"]["requestBody"]["content"]["application/json"]
     schema("Body").validate(content["example"])
     question = read_question(json.dumps(content["example"]).encode(), HEADERS, QUERIES, NOW)
-    assert question.query.startswith("let level = ")
+    assert question.text.startswith("let level = ")
 
 
 @pytest.mark.parametrize(

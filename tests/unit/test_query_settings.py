@@ -28,7 +28,7 @@ def test_defaults(load: Any) -> None:
     assert (settings.workspaces, settings.allowed) == ({}, frozenset())
     assert (settings.inline_rows, settings.inline_bytes) == (10_000, 8 << 20)
     assert (settings.rows, settings.bytes, settings.days, settings.seconds) == (5_000_000, 1 << 30, 366, 480)
-    assert (settings.concurrent, settings.pending, settings.result_days) == (4, 20, 7)
+    assert (settings.concurrent, settings.pending, settings.result_days) == (2, 20, 7)
 
 
 def test_every_setting_is_read(load: Any) -> None:

@@ -173,7 +173,7 @@ def test_the_end_of_the_query_is_cut() -> None:
 def test_parameters_are_declared_before_the_query() -> None:
     """Values become constants; no text of the caller's is spliced into KQL."""
     question = read(query="Event | where Computer == c", parameters={"c": "a' or 1 == 1 //", "n": 5})
-    assert question.query == "let c = 'a\\' or 1 == 1 //';\nlet n = long(5);\nEvent | where Computer == c"
+    assert question.text == "let c = 'a\\' or 1 == 1 //';\nlet n = long(5);\nEvent | where Computer == c"
 
 
 def test_the_guard_reads_what_callers_write() -> None:

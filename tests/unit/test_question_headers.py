@@ -104,7 +104,7 @@ def test_a_saved_query_brings_its_own_text() -> None:
     """Its caller gives values and what else a question has, or nothing at all, and no KQL."""
     body = b'{"parameters": {"name": "web-01"}, "top": 3}'
     question = read_question(body, JSON, SETTINGS, NOW, SAVED)
-    assert question.query == (
+    assert question.text == (
         "let name = 'web-01';\nlet most = long(5);\nEvent | where Computer == name | take most"
     )
     assert (question.saved, question.top) == ("errors", 3)

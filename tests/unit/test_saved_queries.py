@@ -50,10 +50,15 @@ def only(saved: SavedQueries) -> SavedQuery:
     return query
 
 
+def filled(query: SavedQuery, values: dict[str, Any]) -> str:
+    """Return the KQL that some values make of a query."""
+    return query.constants(values) + query.text
+
+
 def refused(query: SavedQuery, values: dict[str, Any]) -> tuple[str, str]:
     """Return the field and the message of a refusal."""
     with pytest.raises(BadRequestError) as caught:
-        query.fill(values)
+        filled(query, values)
     return caught.value.field, str(caught.value)
 
 
@@ -75,7 +80,7 @@ def test_a_file_is_read(save: Save) -> None:
 def test_values_and_defaults_are_declared(save: Save) -> None:
     """What the caller gives, plain or typed, and else the default comes first; together they are KQL."""
     query = only(save(failed=FAILED))
-    text = query.fill({"user": "o'neil", "most": {"type": "long", "value": "5"}, "since": "90m"})
+    text = filled(query, {"user": "o'neil", "most": {"type": "long", "value": "5"}, "since": "90m"})
     assert text == (
         "let user = 'o\\'neil';\n"
         "let since = timespan(0.01:30:00.0000000);\n"
@@ -96,6 +101,7 @@ def test_values_and_defaults_are_declared(save: Save) -> None:
         ({"user": {"type": "long", "value": 5}}, "parameters.user", "declares the type string, not 'long'"),
         ({"user": "x", "most": "many"}, "parameters.most", "not a value of type long"),
         ({"user": "x", "since": 5}, "parameters.since", "not a value of type timespan"),
+        ({"user": {"type": "x" * 900_000, "value": 5}}, "parameters.user", f"not '{'x' * 64}'"),
         ({"user": "x", "x" * 100: 5}, "parameters." + "x" * 64, "no such parameter"),
     ],
 )
@@ -110,21 +116,21 @@ def test_every_wrong_value_is_named_at_once(save: Save) -> None:
     """Whoever makes several mistakes learns of all of them from one answer, but of no endless list."""
     query = only(save(failed=FAILED))
     with pytest.raises(BadRequestError) as caught:
-        query.fill({"most": "many", "other": 1})
+        filled(query, {"most": "many", "other": 1})
     assert [field for field, _ in caught.value.mistakes] == [
         "parameters.user", "parameters.most", "parameters.other",
     ]  # fmt: skip
     with pytest.raises(BadRequestError) as caught:
-        query.fill({f"x{number}": 1 for number in range(1000)})
+        filled(query, {f"x{number}": 1 for number in range(1000)})
     assert len(caught.value.mistakes) == 20
 
 
 def test_a_dynamic_parameter_takes_any_json(save: Save) -> None:
     """An object is a value of its own where the type is declared; null is the type's null."""
     query = only(save(q="declare query_parameters(d: dynamic); print d"))
-    assert query.fill({"d": {"type": "x"}}) == 'let d = dynamic({"type":"x"});\nprint d'
-    assert query.fill({"d": {"type": "dynamic", "value": 5}}) == "let d = dynamic(5);\nprint d"
-    assert query.fill({"d": None}) == "let d = dynamic(null);\nprint d"
+    assert filled(query, {"d": {"type": "x"}}) == 'let d = dynamic({"type":"x"});\nprint d'
+    assert filled(query, {"d": {"type": "dynamic", "value": 5}}) == "let d = dynamic(5);\nprint d"
+    assert filled(query, {"d": None}) == "let d = dynamic(null);\nprint d"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_a_default_is_a_literal_of_its_type(save: Save, declared: str, literal: 
     if literal is None:
         assert saved.queries == {}
     else:
-        text = only(saved).fill({})
+        text = filled(only(saved), {})
         assert text == f"let x = {literal};\nprint x"
         assert diagnostics(text) == []
 
@@ -171,7 +177,7 @@ def test_files_may_have_no_parameters_and_no_comment(save: Save) -> None:
     assert saved.problems == ()
     assert saved.queries["small"] == SavedQuery("small", "", (), "Event")
     assert saved.queries["windows"] == SavedQuery("windows", "What\nit is", (), "Event\n| take 5")
-    assert saved.queries["small"].fill({}) == "Event"
+    assert filled(saved.queries["small"], {}) == "Event"
     assert refused(saved.queries["small"], {"x": 1})[1].endswith("it has: none")
 
 
