@@ -42,8 +42,9 @@ ABOUT_TOOLS = (
 )
 """Long tests of what runs on a developer's machine only: of two Pythons, the first runs them."""
 
-TEST_WORKERS = 2
-"""Test processes. Each has an Azurite and hosts of its own: more would need more than a laptop has."""
+TEST_WORKERS = 3
+"""Test processes, each with an Azurite and hosts of its own. Two leave a fifth of two cores idle, because
+they wait for what they started."""
 
 
 def main(argv: Sequence[str]) -> int:
