@@ -10,13 +10,13 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, List, ParamSpec  # noqa: UP035  the runtime does not know list[str] inside Out
+from typing import TYPE_CHECKING, List  # noqa: UP035  the runtime does not know list[str] inside Out
 
 import azure.functions as func
 import msgspec
 
 from shared import VERSION, messages
-from shared.errors import BadRequestError, ExportError
+from shared.errors import BadRequestError, ExportError, MethodError
 from shared.model import Kind, Message
 from shared.problems import problem, told_in_logs
 from shared.settings import Settings
@@ -33,11 +33,11 @@ QUEUE = "export-windows"
 QUERIES = "queries"
 STORAGE = "AzureWebJobsStorage"
 
-_P = ParamSpec("_P")
 _UNCACHED = {"Cache-Control": "no-store"}
 """Answers are for whoever asked: what lies between must not keep them for others, or for later."""
 
 Orders = func.Out[List[str]]  # noqa: UP006  as above
+_Handler = Callable[..., func.HttpResponse]
 
 
 def create_app(settings: Settings) -> func.FunctionApp:
@@ -138,14 +138,16 @@ def _http(parts: _Parts) -> func.Blueprint:
     http = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
 
     @http.function_name("health")
-    @http.route(route="health", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
+    @http.route(route="health", auth_level=func.AuthLevel.ANONYMOUS)
+    @_serves("GET")
     def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
         settings = parts().settings
         status = "degraded" if settings.problems else "ok"
         return _answer({"status": status, "version": VERSION, "exports": len(settings.exports)})
 
     @http.function_name("openapi")
-    @http.route(route="openapi.json", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
+    @http.route(route="openapi.json", auth_level=func.AuthLevel.ANONYMOUS)
+    @_serves("GET")
     def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
         from shared.openapi import document
 
@@ -165,36 +167,35 @@ def _queries(parts: _Parts) -> func.Blueprint:
         return _reply(reply)
 
     @queries.function_name("query")
-    @queries.route(route="query", methods=[func.HttpMethod.POST])
+    @queries.route(route="query")
     @queries.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
-    @_problems
+    @_serves("POST")
     def query(req: func.HttpRequest, jobs: Orders) -> func.HttpResponse:
         return ask(req, jobs)
 
     @queries.function_name("saved_query")
-    @queries.route(route="query/{name}", methods=[func.HttpMethod.POST])
+    @queries.route(route="query/{id}")
     @queries.queue_output(arg_name="jobs", queue_name=QUERIES, connection=STORAGE)
-    @_problems
+    @_serves("DELETE", "GET", "POST")
     def saved_query(req: func.HttpRequest, jobs: Orders) -> func.HttpResponse:
-        return ask(req, jobs, req.route_params["name"])
+        # A saved query, which is asked by its name, and a query that was asked before have one function: of
+        # two that share a path, the host would give every request to one.
+        name_or_id = req.route_params["id"]
+        if req.method == "POST":
+            return ask(req, jobs, name_or_id)
+        desk = parts().desk
+        answer = desk.cancel if req.method == "DELETE" else desk.status
+        return _reply(answer(name_or_id, _call(req)))
 
     @queries.function_name("saved_queries")
-    @queries.route(route="queries", methods=[func.HttpMethod.GET])
-    @_problems
+    @queries.route(route="queries")
+    @_serves("GET")
     def saved_queries(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
         return _reply(parts().desk.saved())
 
-    @queries.function_name("query_status")
-    @queries.route(route="query/{id}", methods=[func.HttpMethod.GET, func.HttpMethod.DELETE])
-    @_problems
-    def query_status(req: func.HttpRequest) -> func.HttpResponse:
-        desk, query_id = parts().desk, req.route_params["id"]
-        answer = desk.cancel if req.method == "DELETE" else desk.status
-        return _reply(answer(query_id, _call(req)))
-
     @queries.function_name("query_result")
-    @queries.route(route="query/{id}/result", methods=[func.HttpMethod.GET])
-    @_problems
+    @queries.route(route="query/{id}/result")
+    @_serves("GET")
     def query_result(req: func.HttpRequest) -> func.HttpResponse:
         return _reply(parts().desk.result(req.route_params["id"], _call(req)))
 
@@ -239,16 +240,16 @@ def _audit(parts: _Parts) -> func.Blueprint:
     audit = func.Blueprint()  # type: ignore[no-untyped-call]  # azure.functions leaves it untyped
 
     @audit.function_name("coverage")
-    @audit.route(route="exports/{name}/coverage", methods=[func.HttpMethod.GET])
-    @_problems
+    @audit.route(route="exports/{name}/coverage")
+    @_serves("GET")
     def coverage(req: func.HttpRequest) -> func.HttpResponse:
         from shared.auditor import read_span
 
         return _answer(parts().auditor.coverage(req.route_params["name"], read_span(req.params)))
 
     @audit.function_name("verify")
-    @audit.route(route="exports/{name}/verify", methods=[func.HttpMethod.POST])
-    @_problems
+    @audit.route(route="exports/{name}/verify")
+    @_serves("POST")
     def verify(req: func.HttpRequest) -> func.HttpResponse:
         from shared.auditor import VerifyBody, read_range
 
@@ -256,8 +257,8 @@ def _audit(parts: _Parts) -> func.Blueprint:
         return _answer(parts().auditor.verify(req.route_params["name"], span, body))
 
     @audit.function_name("backfill")
-    @audit.route(route="exports/{name}/backfill", methods=[func.HttpMethod.POST, func.HttpMethod.DELETE])
-    @_problems
+    @audit.route(route="exports/{name}/backfill")
+    @_serves("DELETE", "POST")
     def backfill(req: func.HttpRequest) -> func.HttpResponse:
         from shared.auditor import BackfillBody, read_range
 
@@ -271,19 +272,28 @@ def _audit(parts: _Parts) -> func.Blueprint:
     return audit
 
 
-def _problems(handler: Callable[_P, func.HttpResponse]) -> Callable[_P, func.HttpResponse]:
-    """Answer an error with a problem document."""
+def _serves(*methods: str) -> Callable[[_Handler], _Handler]:
+    """Have a handler answer these methods; all others, and its errors, are answered with a problem document.
 
-    @functools.wraps(handler)
-    def handle(*args: _P.args, **kwargs: _P.kwargs) -> func.HttpResponse:
-        try:
-            return handler(*args, **kwargs)
-        except ExportError as error:
-            document, headers = problem(error)
-            _log.warning("request refused status=%s: %s", document["status"], told_in_logs(error))
-            return _answer(document, document["status"], "application/problem+json", headers)
+    The routes name no methods, and so take every one: Azure's host answers those that a route does not take
+    with a bare 404, as if there were nothing at the path.
+    """
 
-    return handle
+    def serve(handler: _Handler) -> _Handler:
+        @functools.wraps(handler)
+        def handle(req: func.HttpRequest, **outputs: Orders) -> func.HttpResponse:
+            try:
+                if req.method not in methods:
+                    raise MethodError(methods)
+                return handler(req, **outputs)
+            except ExportError as error:
+                document, headers = problem(error)
+                _log.warning("request refused status=%s: %s", document["status"], told_in_logs(error))
+                return _answer(document, document["status"], "application/problem+json", headers)
+
+        return handle
+
+    return serve
 
 
 def _queue(orders: list[Message], windows: Orders) -> None:

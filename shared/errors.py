@@ -67,6 +67,14 @@ class RefusedError(ExportError):
         super().__init__(message)
 
 
+class MethodError(RefusedError):
+    """A request's method is none of ``methods``, which are those that are served at its path."""
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        self.methods = tuple(methods)
+        super().__init__(405, f"the method must be {' or '.join(methods)} here")
+
+
 class NotFoundError(ExportError):
     """A caller asked for something by a name that there is not."""
 

@@ -40,7 +40,8 @@ def document(settings: QuerySettings) -> Schema:
         "info": {
             "title": "Azure log exports",
             "version": VERSION,
-            "description": "Asks Log Analytics on demand; shows and proves what exports have stored.",
+            "description": "Asks Log Analytics on demand; shows and proves what exports have stored. "
+            "A method that a path has not is answered with 405, a Problem; `Allow` names those that it has.",
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}, {"code": []}],

@@ -10,6 +10,7 @@ from shared.errors import (
     CredentialError,
     DeadlineError,
     ExportError,
+    MethodError,
     NotFoundError,
     PutOffError,
     RefusedError,
@@ -29,6 +30,8 @@ def problem(error: ExportError) -> tuple[dict[str, Any], dict[str, str]]:
         document["errors"] = [{"field": field, "message": message} for field, message in error.mistakes]
     if isinstance(error, RefusedError) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, MethodError):
+        headers["Allow"] = ", ".join(error.methods)
     if isinstance(error, PutOffError):
         headers["Retry-After"] = str(ceil(error.wait / SECOND))
     if isinstance(error, ServiceError):

@@ -428,7 +428,9 @@ def _is_told_what_is_wrong(client: Client) -> None:
     client(f"GET /api/query/{nobody}/result", 404)
     client("GET /api/nothing", 404)
     for request in ("GET /api/query", "PUT /api/query", "POST /api/health", "DELETE /api/queries"):
-        assert client(request, 405).headers["Allow"]
+        refused = client(request, 405)
+        assert refused.headers["Allow"]
+        assert refused.json()["status"] == 405
 
 
 def _is_kept_within_its_workspace(client: Client) -> None:

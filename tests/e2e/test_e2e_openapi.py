@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import azure.functions as func
 import pytest
 import requests
 from hypothesis import HealthCheck, example, given, settings
@@ -62,6 +64,20 @@ def test_schemathesis_finds_nothing(app: Running, tmp_path: Path) -> None:
     operations = sum(method in path for path in paths for method in ("get", "post", "delete"))
     tested = operations - 1  # not the one that gave it the document
     assert f"Tested: {tested}\n" in found.stdout, found.stdout
+
+
+def test_methods_that_are_not_documented_are_refused(app: Running) -> None:
+    """405, which names those that are, of every path; TRACE and QUERY are known to few."""
+    known = {*map(str, func.HttpMethod), "QUERY", "TRACE"}
+    for path, item in app.get("/api/openapi.json").json()["paths"].items():
+        documented = {method.upper() for method in item} & known
+        assert documented
+        for method in known - documented:
+            answer = app.send(method, re.sub(r"\{\w+\}", "any", path))
+            assert answer.status_code == 405, (method, path)
+            assert answer.headers["Allow"].split(", ") == sorted(documented)
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert method == "HEAD" or answer.json()["status"] == 405
 
 
 @settings(

@@ -154,7 +154,7 @@ def test_a_result_has_no_more_rows_than_one_may_have(app: Running) -> None:
 def test_other_methods_and_paths_are_not_served(
     app: Running, method: str, path: str, status: int, allowed: str | None
 ) -> None:
-    """405 says which methods are."""
+    """405 says which methods are; the host says 404 without a word."""
     response = app.send(method, path)
     assert (response.status_code, response.headers.get("Allow")) == (status, allowed)
 

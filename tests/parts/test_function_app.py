@@ -165,7 +165,6 @@ def test_functions_and_their_triggers(app: App) -> None:
         "query": "httpTrigger",
         "saved_query": "httpTrigger",
         "saved_queries": "httpTrigger",
-        "query_status": "httpTrigger",
         "query_result": "httpTrigger",
         "openapi": "httpTrigger",
         "health": "httpTrigger",
@@ -204,12 +203,12 @@ def test_queues(app: App, name: str, queue: str) -> None:
 def test_routes_without_a_key(app: App, name: str, route: str) -> None:
     """Health and the description need neither key nor body."""
     binding = app.bindings(name)[0]
-    assert (binding["route"], binding["methods"], binding["authLevel"]) == (route, ["GET"], "ANONYMOUS")
+    assert (binding["route"], binding["authLevel"]) == (route, "ANONYMOUS")
 
 
 def test_health_tells_no_secret_and_touches_nothing(app: App) -> None:
     """It answers at once, without storage or network, and says that one export is wrong, but not why."""
-    response, body = app.call("health")
+    response, body = app.call("health", method="GET")
     assert response.status_code == 200
     assert body.keys() == {"status", "version", "exports"}
     assert (body["status"], body["exports"]) == ("degraded", 1)
@@ -224,7 +223,7 @@ def test_health_touches_neither_storage_nor_credentials(app: App, monkeypatch: p
     monkeypatch.setattr(BlobStore, "client", touched)
     monkeypatch.setattr(Tokens, "token", touched)
     monkeypatch.setattr(socket.socket, "connect", touched)
-    assert app.call("health")[0].status_code == 200
+    assert app.call("health", method="GET")[0].status_code == 200
 
 
 def test_the_first_invocation_reports_the_start(
@@ -233,24 +232,48 @@ def test_the_first_invocation_reports_the_start(
     """One line of its log, and of no later one's, says how long the start took and which version it is."""
     monkeypatch.setattr(module, "_BEGAN", module._IMPORTED - 2.5)  # an import of 2.5 s
     caplog.set_level(logging.INFO)
-    app.call("health")
+    app.call("health", method="GET")
     (line,) = [each for each in caplog.messages if each.startswith("started ")]
     found = re.fullmatch(r"started seconds=([0-9]+\.[0-9]{2}) version=(.+)", line)
     assert found is not None
     assert 2.5 <= float(found[1]) < 60
     assert found[2] == VERSION
-    app.call("health")
+    app.call("health", method="GET")
     assert caplog.messages.count(line) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "methods"), [("coverage", {"GET"}), ("verify", {"POST"}), ("backfill", {"POST", "DELETE"})]
-)
-def test_routes_of_an_export(app: App, name: str, methods: set[str]) -> None:
+@pytest.mark.parametrize("name", ["coverage", "verify", "backfill"])
+def test_routes_of_an_export(app: App, name: str) -> None:
     """They name the export in the path, and each needs a key."""
     binding = app.bindings(name)[0]
-    assert (binding["route"], set(binding["methods"])) == (f"exports/{{name}}/{name}", methods)
-    assert binding["authLevel"] == "FUNCTION"
+    assert (binding["route"], binding["authLevel"]) == (f"exports/{{name}}/{name}", "FUNCTION")
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("query", "POST"),
+        ("saved_query", "DELETE, GET, POST"),
+        ("saved_queries", "GET"),
+        ("query_result", "GET"),
+        ("openapi", "GET"),
+        ("health", "GET"),
+        ("coverage", "GET"),
+        ("verify", "POST"),
+        ("backfill", "DELETE, POST"),
+    ],
+)
+def test_other_methods_are_refused(
+    app: App, module: ModuleType, name: str, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """405 names those that there are; no part of the app is built for it, and nothing is queued."""
+    monkeypatch.setattr(module._Parts, "__call__", lambda _self: pytest.fail("a part is asked for"))
+    assert "methods" not in app.bindings(name)[0], "the host answers what a route does not take with 404"
+    for method in {*map(str, func.HttpMethod), "TRACE"} - set(served.split(", ")):
+        response, body = app.call(name, method=method)
+        assert (response.status_code, response.headers["Allow"]) == (405, served)
+        assert (response.mimetype, body["status"]) == ("application/problem+json", 405)
+        assert app.queued == []
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_cold_start_pays_only_for_what_it_uses(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == ["[]", "17"]
+    assert run.stdout.splitlines() == ["[]", "16"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import azure.functions as func
 import jsonschema
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from shared.auditor import BackfillBody, VerifyBody, read_range
-from shared.errors import BadRequestError, ExportError, RefusedError, ServiceError
+from shared.errors import BadRequestError, ExportError, MethodError, RefusedError, ServiceError
 from shared.formats.parquet import Parquet
 from shared.openapi import document
 from shared.problems import problem
@@ -50,7 +51,10 @@ def operations(whole: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def routes(monkeypatch: pytest.MonkeyPatch, *, queries: bool) -> dict[tuple[str, str], str]:
-    """Return the app's routes, in the same form, and who may call each."""
+    """Return the app's routes, in the same form, and who may call each.
+
+    A route takes every method: its function says which it serves, if asked with another.
+    """
     monkeypatch.setenv("AzureWebJobsStorage", "UseDevelopmentStorage=true")
     monkeypatch.setenv("QUERY_ENABLED", str(queries).lower())
     spec = importlib.util.spec_from_file_location("function_app_with_routes", ROOT / "function_app.py")
@@ -59,17 +63,17 @@ def routes(monkeypatch: pytest.MonkeyPatch, *, queries: bool) -> dict[tuple[str,
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     prefix = json.loads((ROOT / "host.json").read_text("utf-8"))["extensions"]["http"]["routePrefix"]
-    triggers = [
-        trigger
-        for function in module.app.get_functions()
-        for trigger in map(json.loads, function.get_raw_bindings())
-        if trigger["type"] == "httpTrigger"
-    ]
-    return {
-        (re.sub(r"\{\w+\}", "{}", f"/{prefix}/{trigger['route']}"), method.lower()): trigger["authLevel"]
-        for trigger in triggers
-        for method in trigger["methods"]
-    }
+    found: dict[tuple[str, str], str] = {}
+    for function in module.app.get_functions():
+        bindings = [json.loads(binding) for binding in function.get_raw_bindings()]
+        for trigger in [each for each in bindings if each["type"] == "httpTrigger"]:
+            path = re.sub(r"\{\w+\}", "{}", f"/{prefix}/{trigger['route']}")
+            outputs = {each["name"]: None for each in bindings if each["type"] == "queue"}
+            refused = function.get_user_function()(func.HttpRequest("TRACE", path, body=b""), **outputs)
+            assert path not in {other for other, _ in found}, "of two functions, one would get no request"
+            for method in refused.headers["Allow"].lower().split(", "):
+                found[path, method] = trigger["authLevel"]
+    return found
 
 
 @pytest.mark.parametrize("queries", [True, False])
@@ -201,6 +205,7 @@ def test_a_question_is_described_as_it_is_read(field: str, value: object, *, rig
     "error",
     [
         BadRequestError("query", "is empty", ("top", "is 0")),
+        MethodError(["GET"]),
         RefusedError(429, "too many", retry_after=5),
         ServiceError("S", status=400, code="A/B", message="no", request_id=None, retryable=False),
         ExportError("no"),

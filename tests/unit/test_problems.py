@@ -14,6 +14,7 @@ from shared.errors import (
     ExportError,
     ForeignHostError,
     IncompleteAnswerError,
+    MethodError,
     NotFoundError,
     NotGrantedError,
     NotReadyError,
@@ -46,6 +47,7 @@ def too_large(status: int) -> AnswerTooLargeError:
         (service_error(504), 504),
         (DeadlineError("too long"), 504),
         (NotFoundError("no such query"), 404),
+        (MethodError(["GET"]), 405),
         *((RefusedError(status, "no"), status) for status in (403, 406, 409, 410, 413, 415, 422, 429)),
         (too_large(200), 422),
         (too_large(413), 422),
@@ -89,6 +91,13 @@ def test_a_refusal_says_when_to_come_back() -> None:
     """Too many queries now is not too many for ever; what is forbidden stays so."""
     assert problem(RefusedError(429, "busy", retry_after=5))[1] == {"Retry-After": "5"}
     assert problem(RefusedError(403, "no"))[1] == {}
+
+
+def test_a_refused_method_names_those_that_there_are() -> None:
+    """Allow has them, as RFC 9110 demands of 405."""
+    document, headers = problem(MethodError(["DELETE", "GET"]))
+    assert document["title"] == "Method Not Allowed"
+    assert headers == {"Allow": "DELETE, GET"}
 
 
 def test_a_services_error_keeps_its_code() -> None:
