@@ -24,11 +24,15 @@ Binding = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class HttpTrigger:
-    """Runs on a request. `methods` are upper case; none means any."""
+    """Runs on a request. `methods` are upper case; None means any, and an empty list none, as on Azure."""
 
     parameter: str
     route: Route
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] | None
+
+    def takes(self, method: str) -> bool:
+        """Whether it runs on a request with this method."""
+        return self.methods is None or method in self.methods
 
 
 @dataclass(frozen=True)
@@ -147,8 +151,12 @@ def _trigger(function: str, binding: Binding, environ: Mapping[str, str]) -> Tri
     match binding["type"]:
         case "httpTrigger":
             route = binding.get("route")
-            methods = tuple(str(method).upper() for method in binding.get("methods") or ())
-            return HttpTrigger(parameter, Route.parse(function if route is None else route), methods)
+            methods = binding.get("methods")
+            return HttpTrigger(
+                parameter,
+                Route.parse(function if route is None else route),
+                None if methods is None else tuple(str(method).upper() for method in methods),
+            )
         case "timerTrigger":
             check_connection(STORAGE_SETTING, "blob", environ)
             return TimerTrigger(

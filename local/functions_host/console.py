@@ -47,8 +47,9 @@ def describe(function: Function, address: str, route_prefix: str) -> str:
     """`name: [GET,POST] http://localhost:7071/api/route`, or `name: timerTrigger`."""
     disabled = " (disabled)" if function.disabled else ""
     if isinstance(function.trigger, HttpTrigger):
-        methods = f"[{','.join(function.trigger.methods)}] " if function.trigger.methods else ""
-        return f"{function.name}: {methods}{function_url(function, address, route_prefix)}{disabled}"
+        methods = function.trigger.methods
+        listed = "" if methods is None else f"[{','.join(methods)}] "
+        return f"{function.name}: {listed}{function_url(function, address, route_prefix)}{disabled}"
     return f"{function.name}: {function.trigger_type}{disabled}"
 
 

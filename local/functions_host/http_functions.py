@@ -26,23 +26,24 @@ class HttpFunctions:
     invoker: Invoker
 
     def answer(self, request: Request) -> Response:
-        """Run the function that path and method belong to: 404 without one, 405 if only the method differs.
+        """Run the function that path and method belong to: a bare 404 without one, as on Azure.
 
-        Azure has been seen to say 404 to another method, too (azure-functions-host#10098). A function that
-        failed is 500 with nothing said, as on Azure; the console has the reason.
+        That is so also where only the method differs; who wants 405 there serves every method, and answers
+        it. A function that failed is 500 with nothing said, as on Azure; the console has the reason.
         """
         path = _below(self.route_prefix, urlsplit(request.target).path)
         served = [f for f in self.functions if f.runs]
-        routes = [(f.trigger.route, f) for f in served if isinstance(f.trigger, HttpTrigger)]
+        routes = [
+            (f.trigger.route, f)
+            for f in served
+            if isinstance(f.trigger, HttpTrigger) and f.trigger.takes(request.method)
+        ]
         matches = find(routes, path) if path is not None else []
-        for function, parameters in matches:
-            if not (methods := _methods(function)) or request.method in methods:
-                data = request_data(request, self.address, parameters)
-                return response_of(function, self.invoker.run(function, data, reason=REASON))
         if not matches:
             return Response(404)
-        allowed = sorted({method for function, _ in matches for method in _methods(function)})
-        return Response(405, (("Allow", ", ".join(allowed)),))
+        function, parameters = matches[0]
+        data = request_data(request, self.address, parameters)
+        return response_of(function, self.invoker.run(function, data, reason=REASON))
 
 
 def request_data(request: Request, address: str, parameters: Mapping[str, str]) -> Datum:
@@ -93,10 +94,6 @@ def _from_http(value: Mapping[str, Any]) -> Response:
     if any(not text.isascii() or not text.isprintable() for pair in headers for text in pair):
         raise ValueError("a response header holds a character that HTTP does not allow there")
     return Response(int(value["status_code"].value), tuple(headers), bytes(body))
-
-
-def _methods(function: Function) -> tuple[str, ...]:
-    return function.trigger.methods if isinstance(function.trigger, HttpTrigger) else ()
 
 
 def _below(prefix: str, path: str) -> str | None:

@@ -33,14 +33,25 @@ def one(*bindings: dict[str, Any], name: str = "f") -> Function:
 
 
 def test_http_function_without_route_is_served_under_its_name() -> None:
-    """No methods means any."""
+    """Nothing said of methods means any."""
     function = one(
         {"type": "httpTrigger"}, {"type": "http", "direction": "OUT", "name": "$return"}, name="My_f-1"
     )
     assert isinstance(function.trigger, HttpTrigger)
-    assert (function.trigger.route.template, function.trigger.methods) == ("My_f-1", ())
+    assert (function.trigger.route.template, function.trigger.methods) == ("My_f-1", None)
+    assert function.trigger.takes("QUERY")
     assert function.outputs == (HttpOutput("$return"),)
     assert function.runs
+
+
+@pytest.mark.parametrize(
+    ("methods", "taken"), [(["get", "POST"], ["GET", "POST"]), ([], []), (None, ["GET", "POST", "PUT"])]
+)
+def test_http_function_takes_the_methods_that_it_names(methods: list[str] | None, taken: list[str]) -> None:
+    """In whatever case they are written; an empty list takes none."""
+    trigger = one({"type": "httpTrigger", "methods": methods}).trigger
+    assert isinstance(trigger, HttpTrigger)
+    assert [method for method in ("GET", "POST", "PUT") if trigger.takes(method)] == taken
 
 
 def test_settings_are_looked_up_in_schedule_and_queue_name() -> None:
