@@ -14,7 +14,6 @@ from shared.windows import DAY, format_instant, parse_instant
 
 _TABLE_KEPT = 2 * DAY  # a job runs for a day at most, and its rows are read soon after
 _SPLIT_KEPT = 7 * DAY
-
 _REFUSED_KEPT = 90 * DAY  # finding it out again takes dozens of jobs, and old rows do not get fewer
 
 State = Literal["starting", "running", "done", "split", "refused", "dropped"]
