@@ -18,6 +18,7 @@ from shared.journal import Journal, Unavailable
 from shared.model import Clock, Container, Export, Reading, Source, SourceType, Window
 from shared.receipts import from_metadata
 from shared.rechecker import Rechecker
+from shared.retention import read_from
 from shared.rewriter import Unseen, digests_of
 from shared.state import State
 from shared.windows import SECOND, clipped, format_second, hull, overlap, subtract, union
@@ -225,7 +226,7 @@ class Auditor:
         Returns those that differ, and those of which the source has forgotten the rows.
         """
         differing: list[tuple[Window, dict[str, int]]] = []
-        floor = 0 if export.retention is None else self._clock.now() - export.retention
+        floor = 0 if export.retention is None else read_from(export.retention, self._clock.now())
         forgotten = [Unavailable(each.window, _NOT_COMPARED) for each in found if each.window.start < floor]
         found = [each for each in found if each.window.start >= floor]
         found = [each for each in found if self._is_countable(each)]

@@ -38,6 +38,7 @@ from shared.model import (
 from shared.reading import DEADLINE_SECONDS, read_into, receipt_of, release
 from shared.receipts import to_metadata
 from shared.rechecker import Rechecker
+from shared.retention import read_from
 from shared.rewriter import Rewrite, Rewriter
 from shared.staging import Staging
 from shared.state import State
@@ -199,15 +200,19 @@ class Exporter:
         self._rechecker.record(message, [(kept, rewrite)], began)
 
     def _check_retention(self, export: Export, window: Window) -> None:
-        """Refuse time that the source may have forgotten: its answer would be fewer rows, not an error."""
+        """Refuse time that the source may have forgotten by the time that it answers.
+
+        Its answer would be fewer rows, not an error.
+        """
         if export.retention is None:
             return
-        floor = -(-(self._clock.now() - export.retention) // SECOND) * SECOND
+        floor = read_from(export.retention, self._clock.now())
         if window.start < floor:
             raise UnavailableError(
                 floor,
-                "older than the retention of the source as the export states it; if its table keeps rows for "
-                "longer, set the export's key retention",
+                "older than the retention of the source as the export states it, or so near to it that the "
+                "rows may be gone before they are read; if its table keeps rows for longer, set the export's "
+                "key retention",
             )
 
     def _record_unavailable(self, export: Export, message: Message, error: UnavailableError) -> None:

@@ -8,13 +8,12 @@ from shared.errors import AnswerTooLargeError, DeadlineError, ExportError, Unava
 from shared.la_options import Options, check, identity, places
 from shared.log_reader import LogReader
 from shared.model import Batch, Reading, Source, SourceType, Tools, Window
+from shared.retention import read_from
 from shared.window_kql import USUAL, WIDE
-from shared.windows import DAY, MINUTE, SECOND
+from shared.windows import DAY
 
 BASIC_DAYS = 30
 """How far back a Basic table can be asked ("Query data in a Basic and Auxiliary table")."""
-
-_A_READING = 10 * MINUTE  # longer than one may take
 
 
 class LogAnalytics:
@@ -83,10 +82,10 @@ class LogAnalytics:
         """
         if self._options.plan != "basic":
             return
-        reach = self._clock.now() - BASIC_DAYS * DAY
-        if window.start < reach:
+        now = self._clock.now()
+        if window.start < now - BASIC_DAYS * DAY:
             raise UnavailableError(
-                -(-(reach + _A_READING) // SECOND) * SECOND,
+                read_from(BASIC_DAYS * DAY, now),
                 f"a Basic table can be asked for the last {BASIC_DAYS} days only; the source search_jobs "
                 "reaches further",
             )

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from shared.model import Blob, Document, Export, Window
+from shared.retention import read_from
 from shared.windows import SECOND, format_second, parse_instant
 from tests.model.scenario import INVOCATION, MAX_SKEW, PIPELINES, Scenario
 from tests.parts.memory_container import MemoryContainer
@@ -114,7 +115,9 @@ class Witness:
         window = Window(_expand(start), _expand(end))
         entra = name.startswith("entra")
         floor = (
-            world.audit_log.floor(self._now()) if entra else self._now() - self._retention(name) + MAX_SKEW
+            world.audit_log.floor(self._now())
+            if entra
+            else read_from(self._retention(name), self._now()) + MAX_SKEW
         )
         assert window.end <= floor + SECOND, f"{name}: the source still holds that time"
 

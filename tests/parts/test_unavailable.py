@@ -7,8 +7,18 @@ import pytest
 
 from shared.errors import ConflictError, UnavailableError
 from shared.model import Batch, Reading, Window
-from shared.windows import HOUR, MINUTE, SECOND
-from tests.parts.fakes import LENGTHS, FakeSource, between, make_export, order, rows_of, texts, tiles
+from shared.windows import HOUR, MINUTE, SECOND, parse_instant
+from tests.parts.fakes import (
+    LENGTHS,
+    FakeSource,
+    between,
+    make_export,
+    order,
+    rows_of,
+    texts,
+    tiles,
+    time_of,
+)
 from tests.parts.memory_container import MemoryContainer
 from tests.parts.world import World
 
@@ -84,17 +94,45 @@ def test_time_beyond_the_retention_is_not_even_asked_for() -> None:
     assert lost(world)[0] == "08:00-09:00"
     assert tiles([each.window for each in world.journal().unavailable(world.exports[0])] + world.stored(),
                  between("08:00", "12:00"))  # fmt: skip
-    floor = world.clock.now() - 90 * MINUTE
+    floor = world.clock.now() - 90 * MINUTE + 10 * MINUTE
     assert min(window.start for window in world.fake.read_windows) >= floor
-    assert world.stored()[0].start >= floor
+    assert world.stored()[0].start == floor
     (reason,) = {each.reason for each in world.journal().unavailable(world.exports[0])}
     assert "retention" in reason
     assert world.plan() == []
 
 
+@pytest.mark.parametrize("seconds", [0, 90, 540])
+def test_what_is_forgotten_while_it_is_read_is_not_claimed(seconds: int) -> None:
+    """However long the answer takes, what is covered has all the rows that the source ever had of it."""
+    world = planned_world(retention="6630s")  # since 10:29:30
+
+    class Slow(FakeSource):
+        def holds(self, window: Window, *, wide: bool = True) -> list[str]:
+            world.clock.sleep(seconds)
+            kept = world.clock.now() - 6630 * SECOND
+            return [row for row in super().holds(window, wide=wide) if parse_instant(time_of(row)) >= kept]
+
+    world.source = Slow()
+    world.exporter().run(order(world.exports[0], WINDOW))
+    assert world.stored_rows() == [row for window in world.stored() for row in rows_of(window)]
+    assert lost(world) + texts(world.stored()) == ["10:00-10:39", "10:39-11:00"]
+
+
+def test_a_window_that_its_source_is_about_to_forget_is_not_stored_again() -> None:
+    """What is stored has the rows that the source would have lost by the end of its answer."""
+    world = planned_world()
+    world.exporter().run(order(world.exports[0], WINDOW))
+    world.exports[0] = make_export(retention="140m")  # since the window's start
+    world.journal().add_backfill("events", WINDOW, force=True, allow_shrink=True)
+    world.fake.gone = {rows_of(WINDOW)[0]}
+    world.exporter().run(order(world.exports[0], WINDOW, "backfill"))
+    assert world.stored_rows() == rows_of(WINDOW)
+
+
 def test_the_remainder_can_be_had_although_time_goes_on() -> None:
     """The floor moves while the remainder waits for its turn; it must not be lost second by second."""
-    world = World([make_export(start="2026-11-21T08:00:00Z", retention="90m")])
+    world = World([make_export(start="2026-11-21T08:00:00Z", retention="100m")])
 
     class Slow(FakeSource):
         def read(self, reading: Reading) -> Iterator[Batch]:

@@ -66,8 +66,20 @@ def test_the_apps_deadline_lies_below_the_hosts() -> None:
     """The app ends a long window itself, with an error that says so, before the host kills it."""
     from shared.reading import DEADLINE_SECONDS
 
+    assert _function_timeout() >= DEADLINE_SECONDS + 30
+
+
+def test_no_reading_outlives_its_margin_above_what_is_forgotten() -> None:
+    """The host ends every reading before the source can have forgotten where it begins."""
+    from shared.retention import A_READING
+    from shared.windows import SECOND
+
+    assert _function_timeout() * SECOND <= A_READING
+
+
+def _function_timeout() -> int:
     hours, minutes, seconds = map(int, host()["functionTimeout"].split(":"))
-    assert hours * 3600 + minutes * 60 + seconds >= DEADLINE_SECONDS + 30
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def example() -> dict[str, str]:
