@@ -159,10 +159,16 @@ class Entra:
 
     def _read(self, reading: Reading) -> Iterator[Batch]:
         start = reading.window.start
+        begun = False
         try:
-            yield from self._walk(reading, max(0, start - SECOND))
+            for batch in self._walk(reading, max(0, start - SECOND)):
+                begun = True
+                yield batch
         except ServiceError as error:
             unnamed = _names_nothing(error)
+            if begun:  # a walk from the floor on would yield again what this one has yielded
+                error.retryable = error.retryable or unnamed or _floor(error) is not None
+                raise
             floor = self._unnamed_floor(reading) if unnamed else _floor(error)
             if floor is None:
                 raise

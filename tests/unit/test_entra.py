@@ -255,6 +255,16 @@ def test_what_lies_on_the_floor_cannot_be_asked_for_with_gt() -> None:
     assert read(ListSend([floor, page()])) == []
 
 
+@pytest.mark.parametrize("status", [400, 501])
+def test_another_refusal_within_a_walk_is_what_it_was(status: int) -> None:
+    """Only what a new reading mends is said to be mended by it."""
+    broken = refused(400, "UnknownError", "Invalid Skip Token")
+    send = ListSend([page(record(TEN), link=WALK), broken, refused(status, "Odd")])
+    with pytest.raises(ServiceError) as caught:
+        read(send)
+    assert not caught.value.retryable
+
+
 def test_a_walk_from_the_floor_can_be_denied_too() -> None:
     """A permission that is taken away between the two walks is a denial, as it is at the first one."""
     floor = refused(400, "BadRequest", "Minimum allowed time for activityDateTime is 11/21/2026 10:00:00 AM")
@@ -292,6 +302,26 @@ def floor_of(send: Floored, window: Window, log: LogName = "signIns") -> int | N
     except UnavailableError as error:
         return error.floor
     return None
+
+
+@pytest.mark.parametrize(
+    ("message", "asked"),
+    [
+        ("Minimum allowed time for activityDateTime is 10/22/2026 12:00:00 AM", 0),
+        ("Invalid filter clause", 2),
+    ],
+)
+def test_a_floor_that_moves_under_a_walk_doubles_no_record(message: str, asked: int) -> None:
+    """What was yielded would come again from the floor on: the window fails, and the queue brings it back."""
+    records = [record(OLD + second * SECOND, str(second)) for second in range(2)]
+    refusals = [refused(400, "BadRequest", message) for _ in range(2)]
+    send = ListSend([page(*records, link=WALK), *refusals, *[page()] * asked, page(*records)])
+    batches = Entra(OPTIONS, send, FakeClock()).read(Reading(Window(OLD, OLD + HOUR), 99.0))
+    found: list[object] = []
+    with pytest.raises(ServiceError) as caught:
+        found.extend(json.loads(bytes(row)) for batch in batches for row in batch.rows)
+    assert caught.value.retryable
+    assert found == records
 
 
 @pytest.mark.parametrize("log", ["signIns", "provisioning"])
