@@ -18,6 +18,10 @@ from shared import rawjson
 from shared.windows import SECOND, from_datetime
 
 _HEADER_IDS = ("x-ms-correlation-request-id", "x-ms-request-id", "request-id")
+LONGEST_WAIT = 6 * 3600.0
+"""The longest that Retry-After is believed (seconds): as long as a window that fails waits at most. To ask a
+service again that meant a day costs a request; to believe a garbled header may cost years."""
+
 _BODY_IDS = ("correlationId", "request-id", "requestId")
 
 
@@ -62,26 +66,31 @@ def _levels(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def served_at(headers: Mapping[str, str]) -> int | None:
     """Return the service's own time (ticks) from an answer's Date header; None where it has none."""
-    try:
-        date = parsedate_to_datetime(headers["date"])
-        return from_datetime(date if date.tzinfo else date.replace(tzinfo=UTC))  # the zone -0000 is none
-    except (KeyError, ValueError, OverflowError):
-        return None
+    return _http_date(headers.get("date", ""))
 
 
 def retry_after(headers: Mapping[str, str], now: int) -> float | None:
-    """Return the seconds that Retry-After asks for, as a number or as a date (RFC 9110); ``now`` in ticks."""
+    """Return the seconds that Retry-After asks for, as a number or as a date (RFC 9110); ``now`` in ticks.
+
+    They are never less than 0 nor more than ``LONGEST_WAIT``.
+    """
     text = headers.get("retry-after", "").strip()
-    if not text:
-        return None
+    seconds = None
     with contextlib.suppress(ValueError):
         seconds = float(text)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+    if seconds is None:
+        until = _http_date(text)
+        seconds = math.nan if until is None else (until - now) / SECOND
+    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def _http_date(text: str) -> int | None:
+    """Return the tick of a date in a header; None where it is none. Without a zone it is UTC."""
     try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        return from_datetime(date if date.tzinfo else date.replace(tzinfo=UTC))  # the zone -0000 is none
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (from_datetime(until) - now) / SECOND)
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.service_errors import read_error, served_at
-from shared.windows import parse_instant
+from shared.service_errors import LONGEST_WAIT, read_error, retry_after, served_at
+from shared.windows import END_OF_TIME, HOUR, SECOND, parse_instant
 
 SEMANTIC = {
     "error": {
@@ -120,6 +121,35 @@ def test_no_body_is_too_deep(body: bytes) -> None:
     assert read_error("X", 500, {}, body)[0] == "HTTP 500"
 
 
+NOW = parse_instant("2026-11-21T12:20:00")
+PARTS = st.sampled_from(
+    ["Mon,", "Sat", "31", "0", "-1", "99", "Feb", "Dec", "9999", "2026", "1", "23:59:59", "25:61", "+9999",
+     "-0100", "-0000", "GMT", "EST", "(", ")", '"', ":", "-", "inf", "1e400", "٣", "_"]
+)  # fmt: skip
+retry_afters = (
+    st.text()
+    | st.lists(PARTS, max_size=8).map(" ".join)
+    | st.floats().map(str)
+    | st.integers().map(str)
+    | st.builds("{}, {} {} {:04} {:02}:{:02}:{:02} {}".format, st.sampled_from(["Fri", "Mon"]),
+                st.integers(1, 31), st.sampled_from(["Jan", "Feb", "Dec"]), st.integers(0, 10_000),
+                st.integers(0, 24), st.integers(0, 60), st.integers(0, 60),
+                st.sampled_from(["GMT", "-0100", "+2359", "-0000", "", "+99999999999"]))
+)  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine is in another zone than UTC, where that can be had."""
+    if hasattr(time, "tzset"):
+        monkeypatch.setenv("TZ", "XYZ-5")
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     ("date", "expected"),
     [
@@ -129,19 +159,32 @@ def test_no_body_is_too_deep(body: bytes) -> None:
         ("Sat, 21 Nov 2026 10:00:00", "2026-11-21T10:00:00"),
     ],
 )
-def test_the_services_time_is_its_date_header(
-    monkeypatch: pytest.MonkeyPatch, date: str, expected: str
-) -> None:
-    """It is UTC wherever this machine is, also where the header's zone is missing or says nothing."""
-    if hasattr(time, "tzset"):
-        monkeypatch.setenv("TZ", "XYZ-5")
-        time.tzset()
-    try:
-        assert served_at({"date": date}) == parse_instant(expected)
-    finally:
-        monkeypatch.undo()
-        if hasattr(time, "tzset"):
-            time.tzset()
+@pytest.mark.usefixtures("elsewhere")
+def test_dates_in_headers_are_utc(date: str, expected: str) -> None:
+    """They are wherever this machine is, also where the header's zone is missing or says nothing."""
+    assert served_at({"date": date}) == parse_instant(expected)
+    assert retry_after({"retry-after": date}, parse_instant(expected) - 7 * SECOND) == 7
+
+
+@pytest.mark.parametrize(
+    "text", ["21601", "1800000000", "1e20", "1e308", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+def test_no_service_is_waited_for_longer_than_six_hours(text: str) -> None:
+    """A number that is a time, or a garbled date, must not put an export off for years."""
+    assert retry_after({"retry-after": text}, NOW) == LONGEST_WAIT == 6 * HOUR / SECOND
+
+
+def test_a_date_beyond_all_years_says_nothing() -> None:
+    """It is as good as no header."""
+    assert retry_after({"retry-after": "Fri, 31 Dec 9999 23:59:59 -0100"}, NOW) is None
+
+
+@given(retry_afters, st.integers(0, END_OF_TIME - 1))
+def test_no_header_makes_a_wait_that_is_none(text: str, now: int) -> None:
+    """Whatever it says, and whenever: nothing is raised, and a wait is neither negative nor too long."""
+    seconds = retry_after({"retry-after": text}, now)
+    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
+    served_at({"date": text})
 
 
 @pytest.mark.parametrize(
