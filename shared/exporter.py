@@ -52,6 +52,9 @@ _DEADLINES = 2
 _LONGEST_REDELIVERY = 120.0
 """Seconds that a service may ask us to wait for the queue to be the one that waits."""
 
+_TOO_MUCH = frozenset({429, 503})
+"""Statuses by which a service asks the whole export to wait, whichever window it was asked for."""
+
 
 class Exporter:
     """Carries out messages. Safe to run several times, and at the same time, for the same window."""
@@ -99,13 +102,25 @@ class Exporter:
             event(_log, "export denied", message, level=logging.ERROR, attempt=attempt, error=error)
             self._let_rest(message, str(error))
         except ExportError as error:
-            event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
-            wait = error.retry_after if isinstance(error, ServiceError) else None
-            in_vain = isinstance(error, DeadlineError) and attempt >= _DEADLINES
-            if error.retryable and not in_vain and (wait is None or wait <= _LONGEST_REDELIVERY):
+            if not self._recorded(message, error, attempt):
                 raise
-            self._give_up(message, str(error), None if wait is None else ceil(wait) * SECOND)
         return None
+
+    def _recorded(self, message: Message, error: ExportError, attempt: int) -> bool:
+        """Record an error, unless the queue is to deliver the message again soon; return whether it was."""
+        wait = error.retry_after if isinstance(error, ServiceError) else None
+        too_long = wait is not None and wait > _LONGEST_REDELIVERY
+        ticks = None if wait is None else ceil(wait) * SECOND
+        if too_long and isinstance(error, ServiceError) and error.status in _TOO_MUCH:
+            event(_log, "export put off", message, level=logging.WARNING, why=error)
+            self._let_rest(message, str(error), ticks)
+            return True
+        event(_log, "window failed", message, level=logging.ERROR, attempt=attempt, error=error)
+        in_vain = isinstance(error, DeadlineError) and attempt >= _DEADLINES
+        if error.retryable and not in_vain and not too_long:
+            return False
+        self._give_up(message, str(error), ticks)
+        return True
 
     def _let_rest(self, message: Message, why: str, wait: int | None = None) -> None:
         """Have the planner leave an export alone for a while (ticks): its other windows would fare alike."""

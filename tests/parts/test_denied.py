@@ -215,6 +215,70 @@ def test_no_room_at_the_service_lets_the_whole_export_rest() -> None:
     assert [message.export for message in world.plan()] == ["events"]
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_asks_to_wait_is_asked_nothing_meanwhile(status: int) -> None:
+    """Its Retry-After is of every window: the export rests as long, and its windows did not fail."""
+    world = World([make_export(start="-48h"), make_export("others", start="-3h")])
+    world.limits["log_analytics"] = 1
+    asked: list[Window] = []
+
+    class Throttled(FakeSource):
+        def read(self, reading: Reading) -> Iterator[Batch]:
+            if world.opened[-1].name == "events":
+                asked.append(reading.window)
+                raise throttled(status, 600.0)
+            yield from super().read(reading)
+
+    world.source = Throttled()
+    world.plan()
+    world.drain()
+    assert len(asked) == 1
+    assert len(world.stored("others")) == 3
+    assert world.journal().failures("events") == []
+    assert "slow down" in world.auditor().coverage("events")["denied"]
+    world.clock.advance("9m")
+    assert world.plan() == []
+    world.clock.advance("2m")
+    world.source = FakeSource()
+    world.work()
+    assert len(world.stored()) == 48
+
+
+def test_a_short_wait_is_the_queues() -> None:
+    """The message comes back by itself; nothing rests."""
+    world = World()
+    world.state().origin(world.exports[0])
+    world.fake.errors = [throttled(429, 120.0)]
+    with pytest.raises(ServiceError, match="slow down"):
+        world.exporter().run(order(world.exports[0], WINDOW))
+    assert world.journal().denial("events") is None
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_wait_that_is_of_one_window_lets_the_others_go_on(status: int) -> None:
+    """Jobs of one window that failed too often say nothing of its neighbours."""
+    world = World()
+    world.state().origin(world.exports[0])
+    world.fake.errors = [throttled(status, 600.0)]
+    world.exporter().run(order(world.exports[0], WINDOW))
+    (failure,) = world.journal().failures("events")
+    assert (failure.times, failure.next_try) == (1, world.clock.now() + 10 * MINUTE)
+    assert world.journal().denial("events") is None
+
+
+def throttled(status: int, seconds: float) -> ServiceError:
+    """Return an answer that asks to wait."""
+    return ServiceError(
+        "Microsoft Graph",
+        status=status,
+        code="TooManyRequests",
+        message="slow down",
+        request_id=None,
+        retryable=True,
+        retry_after=seconds,
+    )
+
+
 def test_a_denial_is_of_the_export_as_it_is_now() -> None:
     """A recheck of windows that were stored with an older configuration is denied like everything else."""
     world = World()
