@@ -30,6 +30,7 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 509})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECT_SECONDS = 10.0
 _PIECE = 1 << 18  # bytes
+_SHORTEST_SECONDS = 0.1  # of waiting for a piece; the connection's next request is sent within the last one's
 _GRACE_SECONDS = 30.0  # beyond the wait that the service was granted, for the answer to travel
 
 
@@ -156,7 +157,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                body = self._body(api, answer, request.deadline)
+                body = self._body(api, answer, request.deadline, patience)
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 _refuse_certificate(api, error)
@@ -172,13 +173,23 @@ class Transport:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers, body)
 
-    def _body(self, api: Api, answer: requests.Response, deadline: float | None) -> bytes:
-        """Read the body as it comes, so that one that only drips ends at the deadline."""
+    def _body(self, api: Api, answer: requests.Response, deadline: float | None, patience: float) -> bytes:
+        """Read the body as it comes, so that one that only drips, or stalls, ends at the deadline.
+
+        ``patience`` is how long (seconds) a piece of it is waited for at most.
+        """
         body = BytesIO()  # whose value is no copy
-        for piece in _content(answer):
-            body.write(piece)
-            if deadline is not None and self._clock.monotonic() > deadline:
+
+        def bound() -> None:
+            if deadline is None:
+                return
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
                 raise DeadlineError(f"the answer of {api.name} was not whole in time")
+            _wait_at_most(answer, min(patience, left))
+
+        for piece in _content(answer, bound):
+            body.write(piece)
         return body.getvalue()
 
 
@@ -200,14 +211,33 @@ class _Session(requests.Session):
         return None
 
 
-def _content(answer: requests.Response) -> Iterator[bytes]:
-    """Yield an answer's content. What urllib3 would take long to undo is undone here."""
+def _content(answer: requests.Response, before: Callable[[], None]) -> Iterator[bytes]:
+    """Yield an answer's content; ``before`` is called before each piece of it is waited for.
+
+    What urllib3 would take long to undo is undone here.
+    """
     packed = answer.headers.get("Content-Encoding", "").strip().lower() == "gzip"
-    pieces = iter(lambda: answer.raw.read1(_PIECE, decode_content=not packed), b"")
+
+    def piece() -> bytes:
+        before()
+        read: bytes = answer.raw.read1(_PIECE, decode_content=not packed)
+        return read
+
+    pieces = iter(piece, b"")
     try:
         yield from gunzip(pieces) if packed else pieces
     except ValueError as error:
         raise urllib3.exceptions.DecodeError(f"the body broke off: {error}") from error
+
+
+def _wait_at_most(answer: requests.Response, seconds: float) -> None:
+    """Bound how long the next piece of an answer may take, whose socket was given its time with the request.
+
+    An answer that has been read whole has let go of its socket, and there is nothing to wait for.
+    """
+    body: Any = answer.raw  # neither urllib3 nor http.client has a method for this
+    if body._fp.fp is not None:
+        body._fp.fp.raw._sock.settimeout(max(seconds, _SHORTEST_SECONDS))
 
 
 def _session() -> requests.Session:

@@ -305,6 +305,52 @@ def test_an_answer_that_drips_ends_at_the_deadline(client: Client) -> None:
     assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("stays", [False, True])
+def test_an_answer_that_stalls_ends_at_the_deadline(
+    client: Client, *, chunked: bool, packed: bool, stays: bool
+) -> None:
+    """What came late, and then no more, does not get anew the time that the whole request had.
+
+    Time is real here too: 0.8 seconds, of which the most has gone by when the body begins.
+    """
+    stop = threading.Event()
+    body = gzip.compress(WHOLE) if packed else WHOLE
+
+    def stall(handler: Handler) -> None:
+        kind = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+        kind += b"\r\nContent-Encoding: gzip" if packed else b""
+        kind += b"" if stays else b"\r\nConnection: close"
+        handler.wfile.write(HEAD + kind + b"\r\n\r\n")
+        stop.wait(0.6)
+        handler.wfile.write(b"%x\r\n%b\r\n" % (10, body[:10]) if chunked else body[:10])
+        stop.wait(5)
+
+    client.web.scripts[:] = [stall]
+    clock = SystemClock()
+    send = Transport(client.tokens, clock, policy=RetryPolicy(attempts=1)).sender(client.api)
+    began = time.monotonic()
+    with pytest.raises(DeadlineError):
+        send(Request("GET", TARGET, deadline=clock.monotonic() + 0.8))
+    stop.set()
+    assert time.monotonic() - began < 1.2
+
+
+def test_a_connection_whose_time_ran_short_is_as_good_as_any(client: Client) -> None:
+    """The next request on it has its own time."""
+    clock = SystemClock()
+
+    def slow(handler: Handler) -> None:
+        threading.Event().wait(0.4)
+        GOOD(handler)
+
+    client.web.scripts[:] = [GOOD, slow]
+    send = Transport(client.tokens, clock, policy=RetryPolicy(attempts=1)).sender(client.api)
+    send(Request("GET", TARGET, deadline=clock.monotonic() + 0.2))
+    assert send(Request("GET", TARGET)).body == WHOLE
+
+
 def at(seconds: float) -> str:
     """Return the HTTP date that lies so many seconds after the fake clock's beginning."""
     unix = (FakeClock().now() - parse_instant("1970-01-01")) / SECOND
