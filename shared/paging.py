@@ -25,15 +25,16 @@ class Page:
 class _Body(msgspec.Struct):
     value: list[msgspec.Raw]
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+    next_link_before_v4: str | None = msgspec.field(default=None, name="odata.nextLink")
 
 
 def pages(send: Send, first: Request) -> Iterator[Page]:
     """Yield every page from the first request on.
 
     A next link is followed whole, never taken apart, and pages may be empty: only its absence ends the walk
-    ("Paging Microsoft Graph data in your app"). Raises ProtocolError for a page that is not one, and for a
-    link that was followed before, which would never end. A link that the service itself refuses is an error
-    that beginning the walk again can mend.
+    ("Paging Microsoft Graph data in your app"), by the name that OData has for it, or had before version 4.
+    Raises ProtocolError for a page that is not one, and for a link that was followed before, which would
+    never end. A link that the service itself refuses is an error that beginning the walk again can mend.
     """
     request, seen = first, {first.target}
     for number in range(1, MAX_PAGES + 1):
@@ -48,7 +49,7 @@ def pages(send: Send, first: Request) -> Iterator[Page]:
         except rawjson.UNREADABLE as error:
             raise ProtocolError(f"page {number} is not a page of records: {error}") from error
         yield Page(page.value, response.body, served_at(response.headers))
-        link = page.next_link
+        link = page.next_link if page.next_link is not None else page.next_link_before_v4
         if link is None:
             return
         if link in seen:

@@ -26,6 +26,14 @@ def test_every_record_of_every_page_comes_in_order(numbers: list[list[int]]) -> 
     assert [request.target for request in send.requests] == [FIRST.target, *links]
 
 
+def test_a_link_by_its_older_name_is_followed_too() -> None:
+    """OData wrote it without the sign before version 4: what has such a link is not the last page."""
+    first, second = ({"value": [number], "odata.nextLink": f"https://x/{number}"} for number in (1, 2))
+    send = ListSend([first, second, page(3)])
+    assert [bytes(record) for each in pages(send, FIRST) for record in each.records] == [b"1", b"2", b"3"]
+    assert [request.target for request in send.requests] == [FIRST.target, "https://x/1", "https://x/2"]
+
+
 def test_a_link_is_followed_as_it_is() -> None:
     """A next link is never taken apart, and all else of the request stays as it was."""
     link = "https://graph.example/v1.0/x?$skiptoken=&%24top=1%2B0#odd"
@@ -55,8 +63,9 @@ def test_a_circle_is_refused(links: list[str]) -> None:
     "body",
     [b"", b"{}", b"[]", b'{"value":null}', b'{"value":{}}', b'{"value":[1,',
      b'{"value":[],"@odata.nextLink":5}',
+     b'{"value":[],"odata.nextLink":5}',
      b'{"value":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"],
-    ids=["empty", "no value", "array", "null", "object", "cut off", "odd link", "deep"],
+    ids=["empty", "no value", "array", "null", "object", "cut off", "odd link", "odd older link", "deep"],
 )  # fmt: skip
 def test_what_is_not_a_page_is_refused(body: bytes) -> None:
     """A body that is no page is never taken for the last one."""
