@@ -25,7 +25,7 @@ from local.scratch import ScratchContainer
 from shared.errors import ExportError, NotReadyError
 from shared.file_format import Format, Writer
 from shared.formats import FORMATS
-from shared.layout import window_id
+from shared.layout import MANIFEST, window_id
 from shared.model import Batch, Clock, Export, Reading, Source, Window
 from shared.sources import SOURCES
 from shared.startup import read_settings
@@ -155,6 +155,8 @@ def _run(options: Options, environ: MutableMapping[str, str]) -> int:
         now = now // HOUR * HOUR  # so that a repeated run finds the operation that this one began
     window = _window(options, now)
     start, end = format_instant(window.start)[:19], format_instant(window.end)[:19]
+    if options.output is not None:
+        _check_pages(options.output, _target(options.output, export, window))
     print(f"{export.name}: {export.source} from {start}Z to {end}Z", file=sys.stderr)
     began = time.monotonic()
     source = app.open_source(export)
@@ -258,7 +260,7 @@ def _store(batches: Callable[[], Iterator[Batch]], export: Export, window: Windo
     """
     format_: Format = FORMATS[export.format]
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{export.name}_{window_id(window)}.{format_.extension}"
+    target = _target(folder, export, window)
     part = target.with_name(target.name + ".part")
     columns, summary = export.columns, None
     while summary is None:
@@ -270,6 +272,26 @@ def _store(batches: Callable[[], Iterator[Batch]], export: Export, window: Windo
     part.replace(target)
     print(f"stored in {target}", file=sys.stderr)
     return summary
+
+
+def _target(folder: Path, export: Export, window: Window) -> Path:
+    """Return the path of a window's file in a folder."""
+    return folder / f"{export.name}_{window_id(window)}.{FORMATS[export.format].extension}"
+
+
+def _check_pages(folder: Path, target: Path) -> None:
+    """Raise HostError where a window's pages would take the place of another's, for all have the same names.
+
+    What is no manifest of pages has no pages beside it.
+    """
+    if not target.name.endswith(f".{MANIFEST}"):
+        return
+    others = sorted(path.name for path in folder.glob(f"*.{MANIFEST}") if path.name != target.name)
+    if others:
+        raise HostError(
+            f"--output: {folder} has the pages of {others[0].removesuffix(f'.{MANIFEST}')}, and pages of all "
+            "windows have the same names: name another folder, or move what is in this one"
+        )
 
 
 def _written(batches: Iterator[Batch], writer: Writer, file: BinaryIO, folder: Path) -> Summary:

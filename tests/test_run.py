@@ -227,6 +227,24 @@ def test_files_are_stored_in_the_exports_format(cloud: Cloud, tmp_path: Path) ->
     assert (folder / "audit0.json").exists()
 
 
+def test_pages_of_another_window_are_not_overwritten(cloud: Cloud, tmp_path: Path) -> None:
+    """All windows' pages have the same names, so a folder is one window's, which may be read again."""
+    folder = tmp_path / "pages"
+    output = ("--output", str(folder))
+    first = ("--start", "2026-11-20T12:00:00Z", "--end", "2026-11-21T00:00:00Z")
+    assert run(cloud, tmp_path, "verbatim", *first, *output).returncode == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    cloud.clear_requests()
+    done = run(cloud, tmp_path, "verbatim", "--start", "2026-11-21", "--end", END, *output)
+    assert done.returncode == 1
+    assert "has the pages of verbatim_20261120T120000Z_20261121T000000Z" in done.stderr
+    assert "another folder" in done.stderr
+    assert cloud.requests == []
+    assert run(cloud, tmp_path, "verbatim", *first, *output).returncode == 0
+    assert run(cloud, tmp_path, "audits", *first, *output).returncode == 0
+    assert before.items() <= {path.name: path.read_bytes() for path in folder.iterdir()}.items()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
