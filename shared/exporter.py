@@ -268,7 +268,8 @@ class Exporter:
         now = self._clock.now()  # what becomes visible from here on is for a recheck to find
         last_recheck = message.window.end + export.lag + max(export.recheck, default=0)
         wide = bool(export.recheck) and now >= last_recheck  # no recheck will look farther afield
-        # Of a window that settled long ago, what the service prepared this week is as good as new.
+        # Of a window that settled long ago, what the service prepared this week is as good as new. Where this
+        # moves while a search or job goes on, that is left to end by itself, and another one is begun.
         since = max(last_recheck, grid_floor(now, 7 * DAY)) if wide else message.window.end + export.lag
         reading = Reading(message.window, began + DEADLINE_SECONDS, size, wide=wide, since=since)
         source = self._open_source(export)
