@@ -14,6 +14,8 @@ from shared.model import Clock, Pace
 
 _MARGIN = 1.025  # for what the way to the service adds to one request and not to the next
 
+_IN_DOUBT = 0.001  # seconds: less than a window takes, and more than floating point loses
+
 
 def intervals(graph_requests: int) -> Mapping[Pace, float]:
     """Return the seconds between two requests of each rate, from how many Graph's reports get in 10 s.
@@ -42,7 +44,7 @@ class Pacer:
         interval = self._intervals[pace]
         with self._lock:
             now = self._clock.monotonic()
-            is_ours = pace in self._used and now - self._used[pace] < interval
+            is_ours = pace in self._used and now - self._used[pace] < interval - _IN_DOUBT
             turn = max(self._next[pace], now) if is_ours else now + interval
             if deadline is not None and turn >= deadline:
                 raise DeadlineError("the service's rate limit left no time for all requests")

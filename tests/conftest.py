@@ -1,4 +1,8 @@
-"""Fixtures that every kind of test may use."""
+"""Fixtures that every kind of test may use, and how Hypothesis runs.
+
+It makes up the same examples in every run, keeps none on disk, and knows no time limit that a busy machine
+could break. `--hypothesis-profile=search` makes up others each time.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,17 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.azurite import Azurite
 from local.environment import ROOT
 from tests.processes import free_port
+
+# Here, because a test takes the profile that is loaded when its module is imported.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("search", deadline=None, database=None, suppress_health_check=_SLOW)
+settings.register_profile("check", settings.get_profile("search"), derandomize=True)
+settings.load_profile("check")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What the tests start would inherit that, and not hear Ctrl-C: so it is where they run in the background.

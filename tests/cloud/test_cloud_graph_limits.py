@@ -85,9 +85,8 @@ def test_a_refused_request_and_one_that_fails_count_too(caller: Caller) -> None:
 def test_a_request_counts_when_it_arrives(caller: Caller) -> None:
     """However long its answer takes."""
     caller.graph(AUDITS)  # so that there is a token
-    caller.cloud.set_limits(reports=1, report_seconds=0.5)
-    caller.cloud.fail("graph", "slow", seconds=0.6)
-    caller.cloud.fail("graph", "slow", seconds=0.6)
+    caller.cloud.set_limits(reports=1, report_seconds=2)
+    caller.cloud.fail("graph", "slow", seconds=2.5, count=2)
     assert [caller.graph(PROVISIONING).status_code for _ in range(2)] == [429, 200]
 
 

@@ -317,15 +317,17 @@ def test_the_rate_is_limited(caller: Caller) -> None:
 def test_queries_wait_for_their_turn_and_not_for_ever(caller: Caller) -> None:
     """Of three queries with one place and one seat, one runs, one waits, and one is refused."""
     caller.cloud.set_limits(running=1, queued=1)
-    caller.cloud.fail("log_analytics", "slow", seconds=1.0)
+    clients = [Caller(caller.cloud) for _ in range(3)]
+    for client in clients:
+        client.query("print 1")  # fetches the token, so that all start together
+    caller.cloud.fail("log_analytics", "slow", seconds=3.0)
     statuses: list[int] = []
 
-    def ask() -> None:
-        client = Caller(caller.cloud)
+    def ask(client: Caller) -> None:
         statuses.append(client.query("print 1").status_code)
         client.session.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
+    threads = [threading.Thread(target=ask, args=(client,)) for client in clients]
     for each in threads:
         each.start()
     for each in threads:

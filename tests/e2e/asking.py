@@ -113,8 +113,12 @@ def audit_of(world: World, but: Collection[str] = ()) -> dict[str, dict[str, Any
     return {record["query_id"]: record for record in records}
 
 
-def record_of(world: World, query_id: str) -> dict[str, Any]:
-    """The audit record of one query."""
+def record_of(world: World, query_id: str, *, seconds: float = 15) -> dict[str, Any]:
+    """The audit record of one query that has ended; what came of it is added after its status."""
     (name,) = (name for name in kept(world, AUDIT) if query_id in name)
-    record: dict[str, Any] = json.loads(world.queries.download_blob(name).readall())
-    return record
+    deadline = time.monotonic() + seconds
+    while True:
+        record: dict[str, Any] = json.loads(world.queries.download_blob(name).readall())
+        if record["outcome"] != "asked" or time.monotonic() >= deadline:
+            return record
+        time.sleep(0.05)

@@ -74,6 +74,7 @@ def test_a_record_says_who_and_what_came_and_holds_neither_query_nor_rows(world:
                 location = promise_of(response)
                 assert wait_for(host, location)["status"] == "succeeded"
                 assert answer_of(host.get(f"{location}/result"))["rows"] == [[_CELL]]
+                record_of(world, location.rpartition("/")[2])  # waits until it is complete
             (told[what],) = audit_of(world, before).values()
         unknown = answer_of(host.post("/api/query", {"query": "print 1"}))["query_id"]
         known = answer_of(host.post(f"/api/query?code={_KEY}", {"query": "print 1"}))["query_id"]

@@ -49,12 +49,14 @@ def test_a_kill_before_any_write(worlds: Iterator[World], dying_app: Path) -> No
                 _tend(app)
             result = result_of(app, location)
             assert result["rows"] == answer_of(app.post("/api/query", _QUESTION))["rows"]
-        query_id = location.rpartition("/")[2]
+            # Where only the last step is missing it is made up for when the message comes again, in minutes.
+            lacks_end = "/audit/" in steps[-1]
+            query_id = location.rpartition("/")[2]
+            outcome = record_of(world, query_id, seconds=0 if lacks_end else 15)["outcome"]
         left = [each for each in kept(world, "results/") if query_id in each]
         assert len(left) == 1, f"after a death before {steps[-1]}: {left}"
-        # Where the last step alone is missing it is made up for when the message comes again, in ten minutes.
-        outcomes = {"complete", "asked"} if "/audit/" in steps[-1] else {"complete"}
-        assert record_of(world, query_id)["outcome"] in outcomes, f"after a death before {steps[-1]}"
+        outcomes = {"complete", "asked"} if lacks_end else {"complete"}
+        assert outcome in outcomes, f"after a death before {steps[-1]}"
 
 
 def test_a_kill_while_a_query_runs(worlds: Iterator[World], cloud: Cloud) -> None:
@@ -75,7 +77,7 @@ def test_a_kill_while_a_query_runs(worlds: Iterator[World], cloud: Cloud) -> Non
         ids = Counter(row[0] for row in result_of(app, location)["rows"])
         assert ids == Counter(row["_ItemId"] for row in cloud.rows("Event"))
         assert status_of(app, location)["started_at"] == began
-    assert record_of(world, location.rpartition("/")[2])["outcome"] == "complete"
+        assert record_of(world, location.rpartition("/")[2])["outcome"] == "complete"
 
 
 def test_what_is_old_is_forgotten(worlds: Iterator[World]) -> None:
@@ -143,5 +145,7 @@ def _touch(world: World, name: str, **times: int) -> None:
 
 def _tend(app: Running) -> None:
     """Run the timer that tends queries by hand, and wait until it is done."""
+    pattern = "Executed 'Functions.tend_queries'"
+    before = len(app.lines(pattern))  # it may just have run by itself
     assert app.process.run_by_hand("tend_queries").status_code == 202
-    assert "(Succeeded" in app.process.wait_for("Executed 'Functions.tend_queries'")[-1]
+    assert "(Succeeded" in app.process.wait_for(pattern, count=before + 1)[-1]

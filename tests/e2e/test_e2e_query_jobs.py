@@ -223,7 +223,7 @@ def test_a_result_that_is_small_packed_and_large_plain(app: Running) -> None:
 
 def test_a_query_can_be_ended_while_it_waits_while_it_runs_and_after(app: Running) -> None:
     """204 each time; then it is cancelled, has no result and leaves none; another DELETE forgets it."""
-    app.world.cloud.fail("log_analytics", "slow", seconds=2)
+    app.world.cloud.fail("log_analytics", "slow", seconds=6)
     running, waiting = (put_off(app, {"query": "print 1"}) for _ in range(2))
     assert wait_for(app, running, "running").keys() >= {"started_at"}
     assert status_of(app, waiting)["status"] == "queued"
@@ -295,7 +295,7 @@ def test_an_aggregate_beyond_one_answer_is_not_taken_for_whole(
 def test_exports_go_on_while_queries_wait(app: Running) -> None:
     """They have a queue of their own: an hour is exported while one query runs and another waits."""
     slow = app.world.cloud.workspace_ids[1]
-    app.world.cloud.fail("log_analytics", "slow", path=slow, seconds=3, count=None)
+    app.world.cloud.fail("log_analytics", "slow", path=slow, seconds=10, count=None)
     first, second = (put_off(app, {"query": "print 1", "workspace": "second"}) for _ in range(2))
     wait_for(app, first, "running")
     app.export()

@@ -1,6 +1,7 @@
 """The triggers, called as the host calls them but without a host."""
 
 import importlib.util
+import itertools
 import json
 import logging
 import re
@@ -24,6 +25,7 @@ from shared import VERSION
 from shared.attempts import Attempts
 from shared.auth import Tokens
 from shared.blob_store import BlobStore
+from shared.clock import SystemClock
 from shared.errors import BadRequestError, ExportError
 from shared.exporter import Exporter
 from shared.messages import decode
@@ -320,7 +322,9 @@ def test_an_unreadable_message_goes_to_poison_and_is_removed(
 def real(
     module: ModuleType, tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[App, Cloud]]:
-    """Give the app on real storage and a stand-in cloud."""
+    """Give the app on real storage and a stand-in cloud, at a time at which no window falls due."""
+    ticks = itertools.count(SystemClock().now())
+    monkeypatch.setattr(SystemClock, "now", lambda _: next(ticks))
     options = Options(events=10, audits=200, audit_days=0.3, limits=Limits(reports=None))
     with Cloud(options, tmp_path / "cloud") as cloud:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.ca_file))

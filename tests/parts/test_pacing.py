@@ -66,6 +66,7 @@ def test_two_hosts_that_take_turns_stay_within_the_limit() -> None:
 @example([(number % 2, 1, 0.15, 0.2) for number in range(30)])
 @example([(number % 2, 3, 0.15, 1.5) for number in range(30)])
 @example([(number % 3, 2, 1.0, 0.05) for number in range(30)])
+@example([(number % 2, 1, 0.0, 0.0) for number in range(8)])
 def test_hosts_that_stay_warm_and_take_turns_stay_within_the_limit(
     windows: list[tuple[int, int, float, float]],
 ) -> None:
