@@ -178,11 +178,8 @@ def test_a_job_that_takes_long_is_picked_up_again(world: World) -> None:
     assert len(puts(world)) == len({each["query"] for each in puts(world)})
 
 
-@pytest.mark.parametrize("shape", ["specified", "recorded"])
-@pytest.mark.parametrize("status", ["Succeeded", "Canceled"])
-def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str, shape: str) -> None:
-    """Its table keeps half of the rows and says that it succeeded; the window has another job later."""
-    world.cloud.set_limits(job_seconds=1800.0, job_cancelled=status, job_shape=shape)
+def cancelled(world: World) -> list[str]:
+    """Have the jobs of an export started, and cancel them; return their tables."""
     world.start(job(world))
     world.drain()
     names = left(world)
@@ -191,6 +188,15 @@ def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str,
     (workspace,) = world.cloud.workspace_resource_ids
     for name in names:
         send(Request("POST", f"{workspace}/tables/{name}/cancelSearch?api-version=2022-10-01", b""))
+    return names
+
+
+@pytest.mark.parametrize("shape", ["specified", "recorded"])
+@pytest.mark.parametrize("status", ["Succeeded", "Canceled"])
+def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str, shape: str) -> None:
+    """Its table keeps half of the rows and says that it succeeded; the window has another job later."""
+    world.cloud.set_limits(job_seconds=1800.0, job_cancelled=status, job_shape=shape)
+    names = cancelled(world)
     world.cloud.set_limits(job_seconds=0.0)
     run(world, hours=0.3)
     world.check(source(world), end="12:00")
@@ -200,14 +206,7 @@ def test_a_cancelled_job_is_not_taken_for_a_whole_one(world: World, status: str,
 def test_a_cancelled_job_whose_operation_is_forgotten_is_not_taken_for_a_whole_one(world: World) -> None:
     """Its table, which says no progress, succeeded, and nothing tells that half of the rows are missing."""
     world.cloud.set_limits(job_seconds=1800.0, job_shape="recorded")
-    world.start(job(world))
-    world.drain()
-    names = left(world)
-    assert names
-    send = world.app._tools.connect("arm")
-    (workspace,) = world.cloud.workspace_resource_ids
-    for name in names:
-        send(Request("POST", f"{workspace}/tables/{name}/cancelSearch?api-version=2022-10-01", b""))
+    cancelled(world)
     world.cloud.fail("resource_manager", "404", path="operationstatuses", count=None)
     for _ in range(3):
         world.pass_time(2)

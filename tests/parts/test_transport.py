@@ -313,7 +313,7 @@ def test_an_answer_that_stalls_ends_at_the_deadline(
 ) -> None:
     """What came late, and then no more, does not get anew the time that the whole request had.
 
-    Time is real here too: 0.8 seconds, of which the most has gone by when the body begins.
+    Time is real here too: 2 seconds, of which the most has gone by when the body begins.
     """
     stop = threading.Event()
     body = gzip.compress(WHOLE) if packed else WHOLE
@@ -323,18 +323,18 @@ def test_an_answer_that_stalls_ends_at_the_deadline(
         kind += b"\r\nContent-Encoding: gzip" if packed else b""
         kind += b"" if stays else b"\r\nConnection: close"
         handler.wfile.write(HEAD + kind + b"\r\n\r\n")
-        stop.wait(0.6)
+        stop.wait(1.6)
         handler.wfile.write(b"%x\r\n%b\r\n" % (10, body[:10]) if chunked else body[:10])
-        stop.wait(5)
+        stop.wait(60)
 
     client.web.scripts[:] = [stall]
     clock = SystemClock()
     send = Transport(client.tokens, clock, policy=RetryPolicy(attempts=1)).sender(client.api)
     began = time.monotonic()
     with pytest.raises(DeadlineError):
-        send(Request("GET", TARGET, deadline=clock.monotonic() + 0.8))
+        send(Request("GET", TARGET, deadline=clock.monotonic() + 2))
     stop.set()
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 3.2  # 3.6 is what the body would have anew
 
 
 def test_a_connection_whose_time_ran_short_is_as_good_as_any(client: Client) -> None:
@@ -342,12 +342,12 @@ def test_a_connection_whose_time_ran_short_is_as_good_as_any(client: Client) -> 
     clock = SystemClock()
 
     def slow(handler: Handler) -> None:
-        threading.Event().wait(0.4)
+        threading.Event().wait(1.5)
         GOOD(handler)
 
     client.web.scripts[:] = [GOOD, slow]
     send = Transport(client.tokens, clock, policy=RetryPolicy(attempts=1)).sender(client.api)
-    send(Request("GET", TARGET, deadline=clock.monotonic() + 0.2))
+    send(Request("GET", TARGET, deadline=clock.monotonic() + 1))
     assert send(Request("GET", TARGET)).body == WHOLE
 
 
