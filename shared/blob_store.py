@@ -89,21 +89,19 @@ class BlobContainer:
         from azure.core.pipeline.policies import ContentDecodePolicy
 
         # The client makes objects of all that storage says of a blob, eight times the work of reading it. So
-        # it is asked for names only, and the rest is read from the XML that it has parsed for them.
-        answers: list[Any] = []
+        # it is asked for names only, and the rest is read from the XML that it has parsed for them, which is
+        # in the request's context. The hook for responses is lost where the client repeats a request after a
+        # broken connection.
+        requests: list[Any] = []
         with self._translated(f"listing {self._name}/{prefix}"):
             try:
-                for _ in (
-                    self._client
-                    .list_blob_names(
-                        name_starts_with=prefix,
-                        include=["metadata"] if metadata else None,
-                        raw_response_hook=answers.append,
-                    )
-                    .by_page()
-                ):
-                    page = answers[-1].context[ContentDecodePolicy.CONTEXT_NAME]
-                    answers.clear()
+                pages = self._client.list_blob_names(
+                    name_starts_with=prefix,
+                    include=["metadata"] if metadata else None,
+                    raw_request_hook=requests.append,
+                ).by_page()
+                for _ in pages:
+                    page = requests.pop().context[ContentDecodePolicy.CONTEXT_NAME]
                     yield from map(_listed, page.iterfind("Blobs/Blob"))
             except ResourceNotFoundError:  # the container: nothing was ever stored
                 return

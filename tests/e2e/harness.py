@@ -334,11 +334,16 @@ class Running:
         return self.send("GET", path, **headers)
 
     def send(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> requests.Response:
-        """Send a request and do not follow redirects; `Prefer` or `Accept_Encoding` names a header."""
+        """Send a request and do not follow redirects; `Prefer` or `Accept_Encoding` names a header.
+
+        500 is the host's, for a function that raised what the app does not know: never right.
+        """
         named = {name.replace("_", "-"): text for name, text in headers.items() if text}
-        return requests.request(
+        response = requests.request(
             method, self.process.url + path, data=body, headers=named, timeout=60, allow_redirects=False
         )
+        assert response.status_code != 500, self.console
+        return response
 
 
 def now() -> int:

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -12,13 +12,18 @@ from xml.etree import ElementTree as ET
 import pytest
 import trustme
 from azure.core.credentials import AccessToken, TokenCredential
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.core.pipeline.transport import HttpTransport
 from azure.storage.blob import BlobServiceClient
 
 from local.azurite import ACCOUNT_KEY, Azurite
 from shared.blob_store import BlobContainer, BlobStore, _listed
-from shared.errors import StorageError
+from shared.errors import ConflictError, StorageError
 from shared.model import Blob
 from shared.settings import Credential, Storage
 from tests.parts.fakes import between, order, rows_of
@@ -157,24 +162,80 @@ def test_a_long_listing_is_whole(azurite: Azurite, monkeypatch: pytest.MonkeyPat
     assert [container.head(name) for name in names] == listed
 
 
-def test_a_listing_goes_on_after_a_failure(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client asks again for a page that storage could not give; what it gave then is read."""
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("failure", ["503", "not sent", "answer lost", "answer cut short"])
+def test_a_listing_goes_on_after_a_failure(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch, failure: str, number: int
+) -> None:
+    """The client asks again for a page that it did not get, whichever it is; what it then gets is read."""
     container = by_connection_string(azurite.connection_string)
-    for name in ("a", "b"):
-        container.write(name, b"", etag=None)
-    service = container._store._client()
-    transport, failures = service._pipeline._transport, [503]
+    names = [f"{number:02}" for number in range(12)]
+    for name in names:
+        container.write(name, b"", etag=None, metadata={"n": name})
+    sent = _fail_once(container, failure, number, monkeypatch)
+    monkeypatch.setattr(container, "_client", _SmallPages(container._client))
+    assert [(blob.name, blob.metadata["n"]) for blob in container.list("", metadata=True)] == [
+        (name, name) for name in names
+    ]
+    assert sent.count("failed") == 1
+    assert len(sent) == 4
+
+
+@pytest.mark.parametrize("failure", ["503", "not sent", "answer lost", "answer cut short"])
+@pytest.mark.parametrize("doing", ["head", "list", "names", "read", "stage", "commit", "write", "delete"])
+def test_a_request_that_fails_once_is_sent_again(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch, doing: str, failure: str
+) -> None:
+    """The result is the usual one; but where a write took effect unseen, the next finds what it wrote."""
+    container = by_connection_string(azurite.connection_string)
+    container.write("a", b"content", etag=None)
+    container.stage("b", "block", b"content")
+    calls: dict[str, Callable[[], Any]] = {
+        "head": lambda: container.head("a").size,  # type: ignore[union-attr]  # it is there
+        "list": lambda: [blob.name for blob in container.list("")],
+        "names": lambda: list(container.names("")),
+        "read": lambda: container.read("a").data,  # type: ignore[union-attr]  # it is there
+        "stage": lambda: container.stage("b", "other", b"content"),
+        "commit": lambda: container.commit("b", ["block"], {}, etag=None, content_type="text/plain") and None,
+        "write": lambda: container.write("c", b"content", etag=None),
+        "delete": lambda: container.delete("a"),
+    }
+    usual = {"head": 7, "list": ["a"], "names": ["a"], "read": b"content"}
+    sent = _fail_once(container, failure, 0, monkeypatch)
+    if doing in {"commit", "write"} and failure != "not sent":
+        with pytest.raises(ConflictError):
+            calls[doing]()
+    else:
+        assert calls[doing]() == usual.get(doing)
+    assert sent == ["failed", "passed"]
+    monkeypatch.undo()
+    kept = {"commit": ["a", "b"], "write": ["a", "c"], "delete": []}
+    assert list(container.names("")) == kept.get(doing, ["a"])
+
+
+def _fail_once(
+    container: BlobContainer, failure: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Have one of the requests to come fail, from 0; return what became of each."""
+    transport, sent = container._store._client()._pipeline._transport, list[str]()
     send = transport.send
 
     def fail_once(request: Any, **options: Any) -> Any:
+        sent.append("passed" if len(sent) != number else "failed")
+        if sent[-1] == "passed":
+            return send(request, **options)
+        if failure == "not sent":
+            raise ServiceRequestError("refused")
         response = send(request, **options)
-        if failures:
-            response.status_code = failures.pop()
-        return response
+        if failure == "503":
+            response.status_code = 503
+            return response
+        response.internal_response.close()
+        raise ServiceResponseError("reset") if failure == "answer lost" else IncompleteReadError("cut short")
 
     monkeypatch.setattr(transport, "send", fail_once)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    assert ([blob.name for blob in container.list("")], failures) == (["a", "b"], [])
+    return sent
 
 
 def test_a_name_that_xml_cannot_hold_is_listed() -> None:
