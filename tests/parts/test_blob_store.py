@@ -228,6 +228,7 @@ def _fail_once(
             raise ServiceRequestError("refused")
         response = send(request, **options)
         if failure == "503":
+            assert response.internal_response.content is not None  # read, so that no connection is left open
             response.status_code = 503
             return response
         response.internal_response.close()
